@@ -15,7 +15,7 @@ import {
   type ScalarTag,
   type Tags,
 } from 'yaml';
-import type { JsonObject, JsonValue } from './kubernetes.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from './kubernetes.ts';
 
 export type InputPath = readonly (string | number)[];
 
@@ -198,11 +198,6 @@ function itemsOf(document: InputDocument): InputDocument[] {
     const line = document.lineOf(under([]));
     return itemsOf(describe(document.file, value, line, (path) => document.lineOf(under(path))));
   });
-}
-
-/** Whether the value is a mapping. */
-export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function toJson(value: unknown, depth: number, seen: Map<unknown, JsonValue | typeof UNFINISHED>): JsonValue {

@@ -2,7 +2,7 @@
  * KKP's objects as far as audit logging goes, slimmed to what the hooks and the controller read (kubermatic.k8c.io/v1), and the names
  * that KKP gives to the parts of an apiserver's control plane.
  */
-import type { EnvVar, KubernetesObject, ObjectMeta, ResourceRequirements } from './kubernetes.ts';
+import { type EnvVar, isJsonObject, type KubernetesObject, type ResourceRequirements } from './kubernetes.ts';
 
 export const KKP_GROUP = 'kubermatic.k8c.io';
 /** KKP's own opt-out from enforcement; only exactly "true" counts (KKP, `SkipAuditLoggingEnforcementAnnotation`). */
@@ -50,6 +50,8 @@ export interface ClusterView {
   readonly resourceVersion: string;
   /** `status.namespaceName`, or `cluster-<name>` where KKP has not written it (yet, or any more). */
   readonly namespace: string;
+  /** True where the namespace is no more than the name rule's guess. */
+  readonly namespaceGuessed?: true;
   /** `spec.cloud.dc`; "" where the Cluster names none. */
   readonly datacenter: string;
   readonly auditLogging: AuditLoggingSettings | undefined;
@@ -101,48 +103,69 @@ export interface Seed extends KubernetesObject {
 }
 
 /**
- * Slims a Cluster.
+ * Slims a Cluster. Fields of a wrong type count as missing: the source is input, and one odd object must not stop the others.
  * @param cluster a Cluster as kube-apiserver or a file has it
  * @returns its view; nothing in it refers to the object given, except `auditLogging`
  */
-export function viewCluster(cluster: Cluster): ClusterView {
-  const meta: ObjectMeta = cluster.metadata ?? {};
-  const name = meta.name ?? '';
+export function viewCluster(cluster: KubernetesObject): ClusterView {
+  const meta = field(cluster, 'metadata');
+  const spec = field(cluster, 'spec');
+  const name = text(field(meta, 'name'));
   const annotations: Record<string, string> = Object.create(null);
-  for (const [key, value] of Object.entries(meta.annotations ?? {})) {
+  for (const [key, value] of Object.entries(mapping(field(meta, 'annotations')) ?? {})) {
     if (key === SKIP_ENFORCEMENT_ANNOTATION || key.startsWith(CLUSTER_ANNOTATION_PREFIX))
-      annotations[key] = value;
+      annotations[key] = text(value);
   }
+  const namespace = text(field(field(cluster, 'status'), 'namespaceName'));
   return {
     name,
-    uid: meta.uid ?? '',
-    resourceVersion: meta.resourceVersion ?? '',
-    namespace: cluster.status?.namespaceName || CLUSTER_NAMESPACE_PREFIX + name,
-    datacenter: cluster.spec?.cloud?.dc ?? '',
-    auditLogging: cluster.spec?.auditLogging ?? undefined,
+    uid: text(field(meta, 'uid')),
+    resourceVersion: text(field(meta, 'resourceVersion')),
+    namespace: namespace || CLUSTER_NAMESPACE_PREFIX + name,
+    ...(namespace === '' ? { namespaceGuessed: true } : {}),
+    datacenter: text(field(field(spec, 'cloud'), 'dc')),
+    auditLogging: mapping<AuditLoggingSettings>(field(spec, 'auditLogging')),
     annotations,
-    paused: cluster.spec?.pause === true,
-    workerName: meta.labels?.['worker-name'] ?? '',
-    deleting: meta.deletionTimestamp !== undefined && meta.deletionTimestamp !== null,
+    paused: field(spec, 'pause') === true,
+    workerName: text(field(field(meta, 'labels'), 'worker-name')),
+    deleting: text(field(meta, 'deletionTimestamp')) !== '',
   };
 }
 
 /**
- * Slims a Seed.
+ * Slims a Seed; wrong types count as missing, as in viewCluster.
  * @param seed a Seed as kube-apiserver or a file has it
  */
-export function viewSeed(seed: Seed): SeedView {
+export function viewSeed(seed: KubernetesObject): SeedView {
+  const spec = field(seed, 'spec');
   const datacenters = new Map<string, DatacenterView>();
-  for (const [key, datacenter] of Object.entries(seed.spec?.datacenters ?? {})) {
+  for (const [key, datacenter] of Object.entries(mapping(field(spec, 'datacenters')) ?? {})) {
+    const datacenterSpec = field(datacenter, 'spec');
     datacenters.set(key, {
-      enforceAuditLogging: datacenter?.spec?.enforceAuditLogging === true,
-      enforcedAuditWebhookSettings: datacenter?.spec?.enforcedAuditWebhookSettings ?? undefined,
+      enforceAuditLogging: field(datacenterSpec, 'enforceAuditLogging') === true,
+      enforcedAuditWebhookSettings: mapping<WebhookBackend>(
+        field(datacenterSpec, 'enforcedAuditWebhookSettings'),
+      ),
     });
   }
   return {
-    name: seed.metadata?.name ?? '',
-    resourceVersion: seed.metadata?.resourceVersion ?? '',
-    auditLogging: seed.spec?.auditLogging ?? undefined,
+    name: text(field(field(seed, 'metadata'), 'name')),
+    resourceVersion: text(field(field(seed, 'metadata'), 'resourceVersion')),
+    auditLogging: mapping<AuditLoggingSettings>(field(spec, 'auditLogging')),
     datacenters,
   };
+}
+
+/** The object's own field, never one of its prototype. */
+function field(object: unknown, key: string): unknown {
+  return isJsonObject(object) && Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** What is in the mapping is the reader's to judge; that it is one is checked here. */
+function mapping<T extends object = Record<string, unknown>>(value: unknown): T | undefined {
+  return isJsonObject(value) ? (value as unknown as T) : undefined;
 }

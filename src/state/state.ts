@@ -32,7 +32,7 @@ export interface State {
    */
   fetchClusterOfNamespace(namespace: string, signal: AbortSignal): Promise<ClusterView | undefined>;
   health(): StateHealth;
-  /** Calls back after every change of what a look-up would answer. Returns the way to stop that. */
+  /** Calls back after every change of what a look-up would answer, and once when synced. Returns the way to stop that. */
   onChange(listener: () => void): () => void;
   close(): Promise<void>;
 }
@@ -40,4 +40,30 @@ export interface State {
 /** The source of the state could not answer: an internal failure, never a verdict. */
 export class StateError extends Error {
   override readonly name = 'StateError';
+}
+
+/**
+ * Waits until every kind was read in full.
+ * @param signal the deadline
+ * @throws {StateError} with the state's problems, when the signal comes first
+ */
+export function waitForSync(state: State, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (settle: () => void) => {
+      stop();
+      signal.removeEventListener('abort', abort);
+      settle();
+    };
+    const check = () => {
+      if (state.health().synced) end(resolve);
+    };
+    const abort = () => {
+      const problems = state.health().problems.join('; ') || 'it did not answer in time';
+      end(() => reject(new StateError(`the Clusters and Seeds could not be read: ${problems}`)));
+    };
+    const stop = state.onChange(check);
+    signal.addEventListener('abort', abort);
+    if (signal.aborted) abort();
+    else check();
+  });
 }

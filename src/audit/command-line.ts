@@ -1,0 +1,259 @@
+/**
+ * Reads a container's `command` and `args` as kubelet and kube-apiserver read them, and says where a flag may be put in, so that every
+ * argument that is not ours keeps its bytes and its order.
+ *
+ * - kubelet expands `$(NAME)` from the container's environment; `$$` is a `$` (Kubernetes, "Define dependent environment variables").
+ * - kube-apiserver parses with pflag: `--flag value` (the next argument, whatever it looks like), `--flag=value`, bare booleans, `_` for `-`
+ *   in names, the last of repeated flags wins, and `--` ends the flags.
+ */
+import type { Container } from '../kubernetes.ts';
+import { BOOLEAN_FLAGS, VALUE_FLAGS } from './kube-apiserver-flags.ts';
+
+export interface Flag {
+  /** Without dashes, `_` written as `-`. */
+  readonly name: string;
+  /** As kube-apiserver gets it; "true" for a bare boolean; undefined where it can't be known (see `UNKNOWN`). */
+  readonly value: string | undefined;
+  /** Index of its first argument in `command` followed by `args`. */
+  readonly start: number;
+  /** Index after its last argument. */
+  readonly end: number;
+}
+
+export interface CommandLine {
+  /** False where `command` starts something that is not known to be kube-apiserver (a shell, a wrapper): its arguments mean nothing here. */
+  readonly isApiserver: boolean;
+  readonly flags: readonly Flag[];
+  /** Arguments that are no flags, or flags cut off before their value: kube-apiserver refuses to start with them. */
+  readonly strays: readonly string[];
+  /** Arguments whose text depends on an environment variable that is not in the object, so that any flag may hide in them. */
+  readonly unknown: readonly string[];
+  /** Where flags end: index of `--`, of a flag that lacks its value, or the number of arguments. */
+  readonly end: number;
+  /** How many of the arguments stand in `command`. */
+  readonly commandLength: number;
+}
+
+/** Stands, inside an expanded text, for what an unreadable environment variable holds; no argument in JSON from Kubernetes has it. */
+const UNKNOWN = '\u0000';
+
+const APISERVER_PROGRAMS = new Set(['kube-apiserver', 'apiserver']);
+
+/**
+ * Expands `$(NAME)` as kubelet does.
+ * @param text one element of `command` or `args`, or the value of an environment variable
+ * @param environment values by name; an UNKNOWN value makes the result unknown
+ */
+export function expandVariables(text: string, environment: ReadonlyMap<string, string>): string {
+  if (!text.includes('$')) return text;
+  return text.replace(/\$\$|\$\(([^)]*)\)/g, (match, name: string | undefined) => {
+    if (name === undefined) return '$';
+    return environment.get(name) ?? match;
+  });
+}
+
+/** The environment of a container as far as the object tells it. */
+function readEnvironment(container: Container): Map<string, string> {
+  const environment = new Map<string, string>();
+  for (const variable of container.env ?? []) {
+    const isReference = variable.valueFrom !== undefined && variable.valueFrom !== null;
+    environment.set(
+      variable.name,
+      isReference ? UNKNOWN : expandVariables(variable.value ?? '', environment),
+    );
+  }
+  return environment;
+}
+
+/**
+ * Skips the program itself.
+ * @returns index of the first argument after it, or -1 where the program is not known to be kube-apiserver
+ */
+function skipProgram(argv: readonly string[], commandLength: number): number {
+  if (commandLength === 0) return 0; // the image's entry point, which in Kubernetes' own image is kube-apiserver
+  const base = (path: string | undefined): string => path?.slice(path.lastIndexOf('/') + 1) ?? '';
+  if (base(argv[0]) === 'hyperkube') return APISERVER_PROGRAMS.has(base(argv[1])) ? 2 : -1;
+  return base(argv[0]) === 'kube-apiserver' ? 1 : -1;
+}
+
+/**
+ * Parses the command line of a container.
+ * @param container the container that should run kube-apiserver
+ */
+export function parseCommandLine(container: Container): CommandLine {
+  let commandLine = parsed.get(container);
+  if (commandLine === undefined) {
+    commandLine = parse(container);
+    parsed.set(container, commandLine);
+  }
+  return commandLine;
+}
+
+/** Objects are never changed in place, so what was read of one stays true; a decision asks for it several times. */
+const parsed = new WeakMap<Container, CommandLine>();
+
+function parse(container: Container): CommandLine {
+  const command = container.command ?? [];
+  const raw = [...command, ...(container.args ?? [])];
+  const usesVariables = raw.some((argument) => argument.includes('$('));
+  const environment = usesVariables ? readEnvironment(container) : new Map<string, string>();
+  const mayHaveOthers = usesVariables && (container.envFrom?.length ?? 0) > 0;
+  const argv = raw.map((argument) => {
+    if (!argument.includes('$')) return argument;
+    const expanded = expandVariables(argument, environment);
+    return mayHaveOthers ? expanded.replace(/\$\([^)]*\)/g, UNKNOWN) : expanded;
+  });
+
+  const flags: Flag[] = [];
+  const strays: string[] = [];
+  const unknown: string[] = [];
+  const known = (value: string): string | undefined => (value.includes(UNKNOWN) ? undefined : value);
+  const first = skipProgram(argv, command.length);
+  let end = argv.length;
+  let index = first === -1 ? argv.length : first;
+  while (index < argv.length) {
+    const argument = argv[index] ?? '';
+    const start = index;
+    index += 1;
+    if (argument === '--') {
+      end = start;
+      strays.push(...argv.slice(index).filter((stray) => stray !== ''));
+      break;
+    }
+    const equals = argument.indexOf('=');
+    const name = argument.slice(2, equals === -1 ? undefined : equals).replaceAll('_', '-');
+    if (!argument.startsWith('--')) {
+      if (argument.includes(UNKNOWN)) unknown.push(raw[start] ?? '');
+      else if (/^-v\d*$|^-v=/.test(argument)) {
+        if (argument === '-v') index += 1;
+      } else if (argument !== '' && argument !== '-h') strays.push(raw[start] ?? '');
+    } else if (name.includes(UNKNOWN)) {
+      unknown.push(raw[start] ?? '');
+    } else if (equals !== -1) {
+      flags.push({ name, value: known(argument.slice(equals + 1)), start, end: index });
+    } else if (takesNext(name, argv[index])) {
+      if (index >= argv.length) {
+        end = start;
+        strays.push(raw[start] ?? '');
+        break;
+      }
+      flags.push({ name, value: known(argv[index] ?? ''), start, end: index + 1 });
+      index += 1;
+    } else {
+      flags.push({ name, value: 'true', start, end: index });
+    }
+  }
+  return { isApiserver: first !== -1, flags, strays, unknown, end, commandLength: command.length };
+}
+
+/**
+ * Whether a flag without `=` takes the next argument. A flag that no list knows is taken for a boolean where a flag follows it, but never
+ * where that would let it swallow an audit flag unseen.
+ */
+function takesNext(name: string, next: string | undefined): boolean {
+  if (BOOLEAN_FLAGS.has(name)) return false;
+  if (VALUE_FLAGS.has(name)) return true;
+  return next !== undefined && (!next.startsWith('-') || /^--audit[-_]/.test(next));
+}
+
+/** The occurrence that counts: the last one. */
+export function findFlag(commandLine: CommandLine, name: string): Flag | undefined {
+  return commandLine.flags.findLast((flag) => flag.name === name);
+}
+
+/**
+ * The order in which KKP renders the flags around those of audit logging (seed, pkg/resources/apiserver). A flag that is put in goes behind
+ * the nearest one that precedes it here.
+ */
+const FLAG_RANK: ReadonlyMap<string, number> = new Map(
+  [
+    'advertise-address',
+    'secure-port',
+    'etcd-servers',
+    'etcd-cafile',
+    'etcd-certfile',
+    'etcd-keyfile',
+    'storage-backend',
+    'enable-admission-plugins',
+    'admission-control-config-file',
+    'external-hostname',
+    'token-auth-file',
+    'enable-bootstrap-token-auth',
+    'service-account-key-file',
+    'service-cluster-ip-range',
+    'service-node-port-range',
+    'allow-privileged',
+    'audit-log-maxage',
+    'audit-log-maxbackup',
+    'audit-log-maxsize',
+    'audit-log-path',
+    'tls-cert-file',
+    'tls-cipher-suites',
+    'tls-private-key-file',
+    'proxy-client-cert-file',
+    'proxy-client-key-file',
+    'client-ca-file',
+    'kubelet-client-certificate',
+    'kubelet-client-key',
+    'authorization-mode',
+    'kubelet-certificate-authority',
+    'requestheader-client-ca-file',
+    'requestheader-allowed-names',
+    'requestheader-extra-headers-prefix',
+    'requestheader-group-headers',
+    'requestheader-username-headers',
+    'endpoint-reconciler-type',
+    'profiling',
+    'audit-policy-file',
+    'audit-webhook-config-file',
+  ].map((name, rank) => [name, rank]),
+);
+
+/**
+ * Where a flag goes in: behind every other occurrence of itself (the last wins, so what stands there keeps its bytes), else where KKP
+ * renders it, else at the end.
+ * @returns an index into `command` followed by `args`
+ */
+export function placeFlag(commandLine: CommandLine, name: string): number {
+  const occurrence = findFlag(commandLine, name);
+  if (occurrence !== undefined) return occurrence.end;
+  const rank = FLAG_RANK.get(name) ?? -1;
+  let best: Flag | undefined;
+  let bestRank = -1;
+  for (const flag of commandLine.flags) {
+    const flagRank = FLAG_RANK.get(flag.name) ?? -1;
+    if (flagRank < rank && flagRank !== -1 && flagRank >= bestRank) {
+      best = flag;
+      bestRank = flagRank;
+    }
+  }
+  return best?.end ?? commandLine.end;
+}
+
+/**
+ * Puts arguments into a container.
+ * @param container stays as it is
+ * @param index as `placeFlag` gives it
+ * @returns a copy with the arguments in `args`, or in `command` where the place is inside it
+ */
+export function insertArguments(container: Container, index: number, values: readonly string[]): Container {
+  const commandLength = container.command?.length ?? 0;
+  if (index < commandLength)
+    return { ...container, command: (container.command ?? []).toSpliced(index, 0, ...values) };
+  return { ...container, args: (container.args ?? []).toSpliced(index - commandLength, 0, ...values) };
+}
+
+/**
+ * Takes a flag out again.
+ * @param flag of the parsed command line of this very container
+ */
+export function removeFlag(container: Container, flag: Flag): Container {
+  const commandLength = container.command?.length ?? 0;
+  const inCommand = Math.max(0, Math.min(flag.end, commandLength) - flag.start);
+  const copy: { -readonly [K in keyof Container]: Container[K] } = { ...container };
+  if (inCommand > 0) copy.command = (container.command ?? []).toSpliced(flag.start, inCommand);
+  const inArgs = flag.end - flag.start - inCommand;
+  if (inArgs > 0)
+    copy.args = (container.args ?? []).toSpliced(Math.max(0, flag.start - commandLength), inArgs);
+  return copy;
+}

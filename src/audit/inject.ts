@@ -1,0 +1,150 @@
+/**
+ * One object in, one object out: what admission, the command line and the controller all do with a Deployment or a Pod. Pure.
+ *
+ * Where the owner of a Deployment takes an injection out again, the Deployment is left to it and its pods are injected instead: KKP's
+ * reconciler waits for its own Update to change what is stored, and would wait in vain (docs/adr/0003-never-fight-the-owner.md).
+ *
+ * | `injection` | writer, and what it does                               | Deployment           | pods      |
+ * |-------------|--------------------------------------------------------|----------------------|-----------|
+ * | deployment  | any                                                    | injected             | completed |
+ * | pod         | any                                                    | as the owner wrote it | injected  |
+ * | auto        | platform, takes out what this software had put in       | left from now on     | injected  |
+ * | auto        | any, the Deployment was left before and is not effective | as the owner wrote it | injected  |
+ * | auto        | anyone else                                            | injected             | completed |
+ */
+import type { Deployment, Pod, PodSpec } from '../kubernetes.ts';
+import { type Reason, reason } from '../reasons.ts';
+import { apply, holdsPart, unapply } from './apply.ts';
+import { type Claims, INJECTED_ANNOTATION, NO_CLAIMS, readClaims, renderClaims } from './claims.ts';
+import { desire } from './desired.ts';
+import { judge } from './effective.ts';
+import type { Settings } from './settings.ts';
+
+/** Set to "pod" on a Deployment that is left to its owner. */
+export const INJECTION_ANNOTATION = 'audit.kubermatic.k8c.io/injection';
+
+export interface Injected<T> {
+  /** Shares with the input all that did not change; the input itself where nothing did. */
+  readonly object: T;
+  /** What was put in or taken out, and why; empty where nothing was. */
+  readonly done: readonly Reason[];
+  /** Ways in which the result still does not do what settings ask for. */
+  readonly remaining: readonly Reason[];
+  /** Settings that can't be followed. */
+  readonly problems: readonly Reason[];
+}
+
+/**
+ * Puts into a Deployment what settings ask for.
+ * @param deployment as it arrives; stays as it is
+ * @param old as it is stored; undefined at creation and for objects from a file
+ * @param isPlatform whether the writer is one of the platform's own controllers
+ */
+export function injectDeployment(
+  deployment: Deployment,
+  old: Deployment | undefined,
+  settings: Settings,
+  isPlatform: boolean,
+): Injected<Deployment> {
+  const spec = deployment.spec?.template?.spec;
+  if (spec === undefined || spec === null)
+    return { object: deployment, done: [], remaining: [], problems: [] };
+  const annotations = deployment.metadata?.annotations ?? {};
+  const desired = desire(settings, 'deployment', annotations);
+  const claimed = readClaims(annotations[INJECTED_ANNOTATION]);
+  const claims = dropNewlyWritten(claimed, old);
+  const finish = (
+    result: PodSpec,
+    kept: Claims,
+    isLeft: boolean,
+    outcome: Omit<Injected<Deployment>, 'object' | 'problems'>,
+  ) => ({
+    object: rebuild(deployment, result, kept, isLeft),
+    problems: desired.problems,
+    ...outcome,
+  });
+
+  const { injection } = settings.options;
+  const isLeft = injection === 'pod' || (injection === 'auto' && annotations[INJECTION_ANNOTATION] === 'pod');
+  const takesOut =
+    injection === 'auto' && isPlatform && [...claimed.parts].some((part) => !holdsPart(spec, part));
+  if (isLeft || takesOut) {
+    const { reasons } = judge(spec, desired);
+    if (reasons.length > 0) {
+      // Nothing is put in, and what is still ours goes, so that the owner finds just what it wrote.
+      const done = takesOut && !isLeft ? [reason('LEFT_TO_OWNER')] : [];
+      return finish(unapply(spec, claims).spec, NO_CLAIMS, injection === 'auto', {
+        done,
+        remaining: reasons,
+      });
+    }
+  }
+  const applied = apply(spec, claims, desired);
+  const done = [
+    ...(applied.repaired.length > 0 ? [reason('INJECTED')] : []),
+    ...(removes(claims, applied.claims) ? [reason('REMOVED')] : []),
+  ];
+  return finish(applied.spec, applied.claims, false, { done, remaining: applied.remaining });
+}
+
+/**
+ * Puts into a Pod what settings ask for, and what an owner of its Deployment would revert there.
+ * @param pod as it arrives; stays as it is
+ */
+export function injectPod(pod: Pod, settings: Settings): Injected<Pod> {
+  const { spec } = pod;
+  if (spec === undefined || spec === null) return { object: pod, done: [], remaining: [], problems: [] };
+  const desired = desire(settings, 'pod');
+  const claims = readClaims(pod.metadata?.annotations?.[INJECTED_ANNOTATION]);
+  const applied = apply(spec, claims, desired);
+  const object = applied.spec === spec ? pod : { ...pod, spec: applied.spec };
+  return {
+    object: annotate(object, INJECTED_ANNOTATION, renderClaims(applied.claims)),
+    done: applied.repaired.length > 0 ? [reason('INJECTED')] : [],
+    remaining: applied.remaining,
+    problems: desired.problems,
+  };
+}
+
+/** Takes out of a Deployment all that this software put in, and its annotations. */
+export function uninjectDeployment(deployment: Deployment): Deployment {
+  const spec = deployment.spec?.template?.spec;
+  if (spec === undefined || spec === null) return deployment;
+  const claims = readClaims(deployment.metadata?.annotations?.[INJECTED_ANNOTATION]);
+  return rebuild(deployment, unapply(spec, claims).spec, NO_CLAIMS, false);
+}
+
+/** A part that this very write brings was rendered by its writer, whatever the annotation says. */
+function dropNewlyWritten(claims: Claims, old: Deployment | undefined): Claims {
+  const oldSpec = old?.spec?.template?.spec;
+  if (claims.parts.size === 0 || oldSpec === undefined || oldSpec === null) return claims;
+  return {
+    parts: new Set([...claims.parts].filter((part) => holdsPart(oldSpec, part))),
+    displaced: claims.displaced,
+  };
+}
+
+const removes = (before: Claims, after: Claims): boolean =>
+  [...before.parts].some((part) => !after.parts.has(part));
+
+function rebuild(deployment: Deployment, spec: PodSpec, claims: Claims, isLeft: boolean): Deployment {
+  let object = deployment;
+  if (spec !== deployment.spec?.template?.spec) {
+    object = { ...object, spec: { ...object.spec, template: { ...object.spec?.template, spec } } };
+  }
+  object = annotate(object, INJECTED_ANNOTATION, renderClaims(claims));
+  return annotate(object, INJECTION_ANNOTATION, isLeft ? 'pod' : undefined);
+}
+
+/** Sets an annotation, or removes it where the value is undefined. */
+function annotate<T extends Deployment | Pod>(object: T, key: string, value: string | undefined): T {
+  const annotations = object.metadata?.annotations;
+  if (annotations?.[key] === value) return object;
+  const { [key]: _removed, ...others } = annotations ?? {};
+  const next = value === undefined ? others : { ...others, [key]: value };
+  const { annotations: _old, ...metadata } = object.metadata ?? {};
+  return {
+    ...object,
+    metadata: Object.keys(next).length === 0 ? metadata : { ...metadata, annotations: next },
+  };
+}

@@ -1,0 +1,125 @@
+/**
+ * Follows a path inside a container to the volume and the file in it, as kubelet mounts them: the longest mountPath wins (nested mounts
+ * shadow), subPath picks a part of the volume, `items` rename keys.
+ */
+import { posix } from 'node:path';
+import type { Container, KeyToPath, Volume, VolumeMount } from '../kubernetes.ts';
+
+export interface Located {
+  readonly mount: VolumeMount;
+  readonly volume: Volume;
+  /** Path inside the volume, "" for its root. */
+  readonly path: string;
+}
+
+/** Either where a path leads, or why that can't be told. */
+export type Location =
+  | { readonly located: Located }
+  | { readonly located?: undefined; readonly problem: string };
+
+/** Without a slash at the end, `.` and `..` resolved. */
+export function cleanPath(path: string): string {
+  const clean = posix.normalize(path);
+  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
+}
+
+/** The path below a directory: "" for the directory itself, undefined where it is not below it. */
+function below(path: string, directory: string): string | undefined {
+  if (path === directory) return '';
+  const prefix = directory === '/' ? '/' : `${directory}/`;
+  return path.startsWith(prefix) ? path.slice(prefix.length) : undefined;
+}
+
+/**
+ * Follows a path.
+ * @param path as kube-apiserver or fluent-bit is given it; relative ones start at the container's workingDir
+ */
+export function locate(container: Container, volumes: readonly Volume[], path: string): Location {
+  if (!path.startsWith('/') && !container.workingDir) return { problem: 'the path is not absolute' };
+  const target = cleanPath(path.startsWith('/') ? path : `${container.workingDir}/${path}`);
+  let best: VolumeMount | undefined;
+  let bestPath = '';
+  let rest = '';
+  for (const mount of container.volumeMounts ?? []) {
+    const mountPath = cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`);
+    const inside = below(target, mountPath);
+    if (inside === undefined || mountPath.length < bestPath.length) continue;
+    best = mount;
+    bestPath = mountPath;
+    rest = inside;
+  }
+  if (best === undefined) return { problem: 'no volume is mounted there' };
+  const mount = best;
+  if (mount.subPathExpr) return { problem: `mount ${bestPath} uses subPathExpr` };
+  const volume = volumes.find(({ name }) => name === mount.name);
+  if (volume === undefined)
+    return { problem: `mount ${bestPath} names volume ${mount.name}, which does not exist` };
+  const path_ = cleanPath(posix.join('/', mount.subPath ?? '', rest)).slice(1);
+  return { located: { mount, volume, path: path_ } };
+}
+
+type Source = 'configMap' | 'secret';
+
+interface KeyedSource {
+  readonly kind: Source;
+  readonly name: string;
+  readonly items: readonly KeyToPath[] | undefined;
+}
+
+/** The ConfigMaps and Secrets that a volume is made of; empty for volumes of another kind. */
+function keyedSources(volume: Volume): KeyedSource[] {
+  const sources: KeyedSource[] = [];
+  const add = (kind: Source, name: unknown, items: unknown): void => {
+    if (typeof name === 'string')
+      sources.push({ kind, name, items: Array.isArray(items) && items.length > 0 ? items : undefined });
+  };
+  if (volume.configMap) add('configMap', volume.configMap.name, volume.configMap.items);
+  else if (volume.secret) add('secret', volume.secret.secretName, volume.secret.items);
+  const projected = volume.projected as
+    | { sources?: readonly Record<string, { name?: string; items?: unknown }>[] }
+    | undefined;
+  for (const source of projected?.sources ?? []) {
+    if (source.configMap) add('configMap', source.configMap.name, source.configMap.items);
+    if (source.secret) add('secret', source.secret.name, source.secret.items);
+  }
+  return sources;
+}
+
+/**
+ * Whether a path leads to a key of a ConfigMap or Secret.
+ * @returns what is there instead, or undefined where it is the wanted file
+ */
+export function findMismatch(
+  location: Location,
+  kind: Source,
+  name: string,
+  key: string,
+): string | undefined {
+  if (location.located === undefined) return location.problem;
+  const { volume, path } = location.located;
+  const file = path.startsWith('..data/') ? path.slice('..data/'.length) : path;
+  const sources = keyedSources(volume);
+  if (sources.length === 0) return `volume ${volume.name} is neither a ConfigMap nor a Secret`;
+  const providers = sources.filter(
+    ({ items }) => items === undefined || items.some((item) => cleanPath(item.path) === file),
+  );
+  // A projected volume may have several: the one that names the file wins over those that bring all their keys.
+  const provider = providers.findLast(({ items }) => items !== undefined) ?? providers.at(-1);
+  if (provider === undefined) return `volume ${volume.name} has no file ${file}`;
+  const foundKey = provider.items?.find((item) => cleanPath(item.path) === file)?.key ?? file;
+  const ambiguous = providers.length > 1 && provider.items === undefined;
+  if (provider.kind === kind && provider.name === name && foundKey === key && !ambiguous) return undefined;
+  const noun = provider.kind === 'configMap' ? 'ConfigMap' : 'Secret';
+  return ambiguous
+    ? `volume ${volume.name} joins several objects`
+    : `it is key ${foundKey || '(all of them)'} of ${noun} ${provider.name}`;
+}
+
+/** Whether kubelet mounts the volume so that the container can write to it. */
+export function isWritable({ mount, volume }: Located): boolean {
+  const readOnlyKinds = ['configMap', 'secret', 'projected', 'downwardAPI', 'image'];
+  return (
+    mount.readOnly !== true &&
+    !readOnlyKinds.some((kind) => volume[kind] !== undefined && volume[kind] !== null)
+  );
+}

@@ -1,0 +1,71 @@
+/**
+ * Reads what the sidecar is told to do. Only command lines that are known to carry every event are understood: any other option of
+ * fluent-bit could filter, redirect or exit.
+ */
+import type { Container } from '../kubernetes.ts';
+import { expandVariables } from './command-line.ts';
+
+export type SidecarArguments =
+  | { readonly configPath: string; readonly tailPath: undefined }
+  /** Without a configuration file, as KKP rendered it up to 2.20. */
+  | { readonly configPath: undefined; readonly tailPath: string }
+  | { readonly problem: string };
+
+/** Options that change nothing about what is collected; true where a value follows. */
+const HARMLESS_OPTIONS: ReadonlyMap<string, boolean> = new Map([
+  ['-f', true],
+  ['--flush', true],
+  ['-R', true],
+  ['--parser', true],
+  ['-v', false],
+  ['-vv', false],
+  ['-q', false],
+  ['--quiet', false],
+]);
+
+/** @param sidecar the container named audit-logs */
+export function readSidecarArguments(sidecar: Container): SidecarArguments {
+  const environment = new Map((sidecar.env ?? []).map(({ name, value }) => [name, value ?? ''] as const));
+  const [program, ...options] =
+    (sidecar.command?.length ?? 0) > 0
+      ? [...(sidecar.command ?? []), ...(sidecar.args ?? [])]
+      : ['fluent-bit', ...(sidecar.args ?? [])];
+  if (program?.slice(program.lastIndexOf('/') + 1) !== 'fluent-bit')
+    return { problem: `it starts ${program}` };
+  let configPath: string | undefined;
+  let input = '';
+  let output = '';
+  let tailPath: string | undefined;
+  const queue = options.flatMap((option) => {
+    const expanded = expandVariables(option, environment);
+    const equals = expanded.startsWith('--') ? expanded.indexOf('=') : -1;
+    return equals === -1 ? [expanded] : [expanded.slice(0, equals), expanded.slice(equals + 1)];
+  });
+  for (let index = 0; index < queue.length; index += 1) {
+    const option = queue[index] ?? '';
+    const value = queue[index + 1] ?? '';
+    const takesValue = HARMLESS_OPTIONS.get(option);
+    if (takesValue !== undefined) {
+      if (takesValue) index += 1;
+      continue;
+    }
+    index += 1;
+    if (option === '-c' || option === '--config') configPath = value;
+    else if (option === '-i' || option === '--input') input = input === '' ? value : `${input}, ${value}`;
+    else if (option === '-o' || option === '--output') output = output === '' ? value : `${output}, ${value}`;
+    else if (option === '-p' || option === '--prop') {
+      const [key = '', ...rest] = value.split('=');
+      if (key.toLowerCase() === 'path') tailPath = rest.join('=');
+      else if (key.toLowerCase() !== 'db')
+        return { problem: `option ${option} ${value} is not known to be harmless` };
+    } else return { problem: `option ${option} is not known to be harmless` };
+  }
+  if (configPath !== undefined) {
+    return input === '' && output === '' && tailPath === undefined
+      ? { configPath, tailPath: undefined }
+      : { problem: 'it has a configuration file and inputs or outputs beside it' };
+  }
+  if (input === 'tail' && output === 'stdout' && tailPath !== undefined)
+    return { configPath: undefined, tailPath };
+  return { problem: 'it has no configuration file' };
+}

@@ -1,0 +1,111 @@
+/**
+ * Flags of kube-apiserver that make a configured audit log lose events (kube-apiserver --help, "Auditing flags"; behaviour read in
+ * k8s.io/apiserver's options and plugins of 1.33 to 1.36), in one table. `audit-` and the backend's name stand in front of each.
+ */
+import { type CommandLine, findFlag } from './command-line.ts';
+
+interface Weakening {
+  readonly backend: 'log' | 'webhook';
+  readonly flag: string;
+  /** Whether a value loses events, given whether the backend runs in batch mode. */
+  readonly weakens: (value: string, isBatch: boolean) => boolean;
+  /** What is put behind it, so that it no longer counts. */
+  readonly neutral: string;
+  readonly isBoolean?: true;
+  readonly why: string;
+}
+
+/** Go's strconv.ParseBool. */
+const isTrue = (value: string): boolean => ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
+/** Go's strconv.ParseInt with base 0, as far as the sign and decimal digits go; anything else keeps kube-apiserver from starting. */
+const integer = (value: string): number =>
+  /^[+-]?(0[xX][\da-fA-F]+|\d+)$/.test(value) ? Number(value) : Number.NaN;
+
+/** Half a minute of events of a busy apiserver; kube-apiserver's own default is 10000. */
+const MIN_BUFFER_EVENTS = 1000;
+
+const batchRows = (backend: 'log' | 'webhook', throttleQps: string): Weakening[] => [
+  {
+    backend,
+    flag: 'batch-buffer-size',
+    weakens: (value, isBatch) => isBatch && integer(value) < MIN_BUFFER_EVENTS,
+    neutral: '10000',
+    why: `events beyond the buffer are dropped; at least ${MIN_BUFFER_EVENTS} are needed`,
+  },
+  {
+    backend,
+    flag: 'truncate-enabled',
+    weakens: isTrue,
+    neutral: 'false',
+    isBoolean: true,
+    why: 'large events lose their bodies, and larger ones are dropped whole',
+  },
+  ...(backend === 'log'
+    ? [
+        {
+          backend,
+          flag: 'batch-throttle-enable',
+          weakens: (value: string, isBatch: boolean) => isBatch && isTrue(value),
+          neutral: 'false',
+          isBoolean: true as const,
+          why: 'events that the throttle holds back are dropped when the buffer is full',
+        },
+      ]
+    : [
+        {
+          backend,
+          flag: 'batch-throttle-qps',
+          weakens: (value: string, isBatch: boolean) => isBatch && Number(value) < Number(throttleQps),
+          neutral: throttleQps,
+          why: 'events that the throttle holds back are dropped when the buffer is full',
+        },
+      ]),
+];
+
+export const WEAKENINGS: readonly Weakening[] = [
+  ...batchRows('log', ''),
+  ...batchRows('webhook', '10'),
+  ...(['maxage', 'maxbackup', 'maxsize'] as const).map((flag): Weakening => {
+    const neutral = { maxage: '30', maxbackup: '10', maxsize: '100' }[flag];
+    return {
+      backend: 'log',
+      flag,
+      weakens: (value) => integer(value) === 0,
+      neutral,
+      why: 'without that bound the log fills the volume until the pod is evicted',
+    };
+  }),
+];
+
+export interface FoundWeakening {
+  /** Whole name of the flag, without dashes. */
+  readonly name: string;
+  readonly value: string;
+  readonly neutral: string;
+  readonly isBoolean: boolean;
+  readonly why: string;
+}
+
+/**
+ * The flags of a command line that make it lose events.
+ * @param backends which of kube-apiserver's audit backends count
+ */
+export function findWeakenings(
+  commandLine: CommandLine,
+  backends: ReadonlySet<'log' | 'webhook'>,
+): FoundWeakening[] {
+  const found: FoundWeakening[] = [];
+  for (const row of WEAKENINGS) {
+    if (!backends.has(row.backend)) continue;
+    const name = `audit-${row.backend}-${row.flag}`;
+    const flag = findFlag(commandLine, name);
+    if (flag === undefined) continue;
+    const mode = findFlag(commandLine, `audit-${row.backend}-mode`);
+    const isBatch =
+      mode === undefined ? row.backend === 'webhook' : mode.value === undefined || mode.value === 'batch';
+    if (flag.value !== undefined && !row.weakens(flag.value, isBatch)) continue;
+    const { neutral, isBoolean = false, why } = row;
+    found.push({ name, value: flag.value ?? '(unknown)', neutral, isBoolean, why });
+  }
+  return found;
+}

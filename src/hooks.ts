@@ -12,7 +12,14 @@ import {
   ReviewError,
   type UserInfo,
 } from './admission.ts';
-import { explainDenial, judgeCluster, judgeWorkload, settingsOf, type Verdict } from './audit/enforce.ts';
+import {
+  explainDenial,
+  findIneffective,
+  judgeCluster,
+  judgeWorkload,
+  settingsOf,
+  type Verdict,
+} from './audit/enforce.ts';
 import { type Injected, injectDeployment } from './audit/inject.ts';
 import { APISERVER } from './audit/names.ts';
 import { type Resolution, resolveSettings } from './audit/settings.ts';
@@ -57,15 +64,11 @@ function mutateDeployment(
   return withCluster(dependencies, request, signal, (cluster, resolution) => {
     const isPlatform = isPlatformWriter(dependencies.config, request.userInfo);
     const old = (): Deployment | undefined => (request.operation === 'UPDATE' ? readOld(request) : undefined);
-    const verdict =
-      isPlatform || request.operation !== 'UPDATE'
-        ? undefined
-        : judgeWorkload(() => podSpecOf(old()), podSpecOf(deployment), resolution);
-    const admit = (notes: readonly Reason[]): Decision => {
-      const injected = injectDeployment(deployment, old(), settingsOf(resolution), isPlatform);
-      return answer(deployment, injected, resolution, notes);
-    };
-    if (verdict === undefined || verdict.attempts.length === 0) return admit([]);
+    const injected = injectDeployment(deployment, old, settingsOf(resolution), isPlatform);
+    const admit = (notes: readonly Reason[]): Decision => answer(deployment, injected, resolution, notes);
+    if (isPlatform || request.operation === 'CREATE') return admit([]); // completed, never rejected here
+    const verdict = judgeWorkload(() => podSpecOf(old()), injected.found, resolution);
+    if (verdict.attempts.length === 0) return admit([]);
     return refuse(
       dependencies,
       request,
@@ -129,7 +132,7 @@ function validateDeployment(
   if (isDeleted(deployment) || isPlatformWriter(dependencies.config, request.userInfo)) return allow();
   return withCluster(dependencies, request, signal, (cluster, resolution) => {
     const before = () => (request.operation === 'UPDATE' ? podSpecOf(readOld(request)) : undefined);
-    const verdict = judgeWorkload(before, podSpecOf(deployment), resolution);
+    const verdict = judgeWorkload(before, findIneffective(podSpecOf(deployment), resolution), resolution);
     const admit = (notes: readonly Reason[]): Decision => admitWith(notes, resolution);
     if (verdict.attempts.length === 0) return admit([]);
     return refuse(

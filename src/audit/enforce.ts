@@ -59,22 +59,22 @@ export function judgeCluster(
 /**
  * Judges a write of a pod template or a pod.
  * @param before undefined at creation; a function, because most writes never need it
- * @param after as it would be stored
+ * @param found ways in which the template, as it is written, does not do what settings ask for
  */
 export function judgeWorkload(
   before: () => PodSpec | undefined,
-  after: PodSpec,
+  found: readonly Reason[],
   resolution: Resolution,
 ): Verdict {
-  if (!mayBeEnforced(resolution)) return NO_ATTEMPT;
-  const settings = settingsOf(resolution);
-  const desired = desire(settings, 'deployment');
-  const { reasons } = judge(after, desired);
-  if (reasons.length === 0) return NO_ATTEMPT;
+  if (found.length === 0 || !mayBeEnforced(resolution)) return NO_ATTEMPT;
   const old = before();
-  if (old !== undefined && judge(old, desired).reasons.length > 0) return NO_ATTEMPT;
-  return { attempts: reasons, notes: [] };
+  const wasEffective = old === undefined || findIneffective(old, resolution).length === 0;
+  return wasEffective ? { attempts: found, notes: [] } : NO_ATTEMPT;
 }
+
+/** Ways in which a pod spec does not do what settings ask for. */
+export const findIneffective = (spec: PodSpec, resolution: Resolution): readonly Reason[] =>
+  judge(spec, desire(settingsOf(resolution), 'deployment')).reasons;
 
 /** Where it can't be told whether auditing is enforced, an attempt is judged as if it were. */
 const mayBeEnforced = (resolution: Resolution): boolean =>

@@ -26,7 +26,9 @@ export const INJECTION_ANNOTATION = 'audit.kubermatic.k8c.io/injection';
 export interface Injected<T> {
   /** Shares with the input all that did not change; the input itself where nothing did. */
   readonly object: T;
-  /** What was put in or taken out, and why; empty where nothing was. */
+  /** Ways in which the object as it arrived does not do what settings ask for. */
+  readonly found: readonly Reason[];
+  /** What was done about it; empty where nothing was. */
   readonly done: readonly Reason[];
   /** Ways in which the result still does not do what settings ask for. */
   readonly remaining: readonly Reason[];
@@ -37,22 +39,21 @@ export interface Injected<T> {
 /**
  * Puts into a Deployment what settings ask for.
  * @param deployment as it arrives; stays as it is
- * @param old as it is stored; undefined at creation and for objects from a file
+ * @param old as it is stored, undefined at creation and for objects from a file; a function, because it is seldom needed
  * @param isPlatform whether the writer is one of the platform's own controllers
  */
 export function injectDeployment(
   deployment: Deployment,
-  old: Deployment | undefined,
+  old: () => Deployment | undefined,
   settings: Settings,
   isPlatform: boolean,
 ): Injected<Deployment> {
   const spec = deployment.spec?.template?.spec;
   if (spec === undefined || spec === null)
-    return { object: deployment, done: [], remaining: [], problems: [] };
+    return { object: deployment, found: [], done: [], remaining: [], problems: [] };
   const annotations = deployment.metadata?.annotations ?? {};
   const desired = desire(settings, 'deployment', annotations);
   const claimed = readClaims(annotations[INJECTED_ANNOTATION]);
-  const claims = dropNewlyWritten(claimed, old);
   const finish = (
     result: PodSpec,
     kept: Claims,
@@ -73,18 +74,26 @@ export function injectDeployment(
     if (reasons.length > 0) {
       // Nothing is put in, and what is still ours goes, so that the owner finds just what it wrote.
       const done = takesOut && !isLeft ? [reason('LEFT_TO_OWNER')] : [];
-      return finish(unapply(spec, claims).spec, NO_CLAIMS, injection === 'auto', {
+      return finish(unapply(spec, dropNewlyWritten(claimed, old())).spec, NO_CLAIMS, injection === 'auto', {
+        found: reasons,
         done,
         remaining: reasons,
       });
     }
   }
-  const applied = apply(spec, claims, desired);
+  let applied = apply(spec, claimed, desired);
+  if (claimed.parts.size > 0 && (applied.spec !== spec || removes(claimed, applied.claims))) {
+    applied = apply(spec, dropNewlyWritten(claimed, old()), desired);
+  }
   const done = [
     ...(applied.repaired.length > 0 ? [reason('INJECTED')] : []),
-    ...(removes(claims, applied.claims) ? [reason('REMOVED')] : []),
+    ...(removes(claimed, applied.claims) ? [reason('REMOVED')] : []),
   ];
-  return finish(applied.spec, applied.claims, false, { done, remaining: applied.remaining });
+  return finish(applied.spec, applied.claims, false, {
+    found: applied.repaired,
+    done,
+    remaining: applied.remaining,
+  });
 }
 
 /**
@@ -93,13 +102,15 @@ export function injectDeployment(
  */
 export function injectPod(pod: Pod, settings: Settings): Injected<Pod> {
   const { spec } = pod;
-  if (spec === undefined || spec === null) return { object: pod, done: [], remaining: [], problems: [] };
+  if (spec === undefined || spec === null)
+    return { object: pod, found: [], done: [], remaining: [], problems: [] };
   const desired = desire(settings, 'pod');
   const claims = readClaims(pod.metadata?.annotations?.[INJECTED_ANNOTATION]);
   const applied = apply(spec, claims, desired);
   const object = applied.spec === spec ? pod : { ...pod, spec: applied.spec };
   return {
     object: annotate(object, INJECTED_ANNOTATION, renderClaims(applied.claims)),
+    found: applied.repaired,
     done: applied.repaired.length > 0 ? [reason('INJECTED')] : [],
     remaining: applied.remaining,
     problems: desired.problems,

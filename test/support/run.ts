@@ -1,0 +1,46 @@
+/**
+ * `npm test`: runs the tests of test/**, on two cores. Arguments narrow them down: a path (`npm test -- test/audit`, also a file) chooses files,
+ * anything else is a pattern of test names, and what starts with `-` goes to node's test runner as it is.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, globSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { ensureBinaries, skipWithoutControlPlane } from './binaries.ts';
+import { ALL_PROGRAMS } from './controlplane.ts';
+
+const CONCURRENCY = 2;
+const ROOT = join(import.meta.dirname, '..', '..');
+
+const paths: string[] = [];
+const options: string[] = [];
+for (const argument of process.argv.slice(2)) {
+  if (argument.startsWith('-')) options.push(argument);
+  else if (existsSync(argument)) paths.push(argument);
+  else options.push(`--test-name-pattern=${argument}`);
+}
+
+function testFiles(path: string): string[] {
+  return statSync(path).isDirectory() ? globSync(join(path, '**', '*.test.ts')) : [path];
+}
+const files = (paths.length > 0 ? paths : [join(ROOT, 'test')])
+  .flatMap(testFiles)
+  .map((file) => relative(process.cwd(), file))
+  .sort();
+if (files.length === 0) {
+  process.stderr.write(`no *.test.ts in ${paths.join(', ')}\n`);
+  process.exit(1);
+}
+
+// Before any test, so that the minutes which a first build takes are seen as such and count as no test's time.
+if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver', ALL_PROGRAMS)))
+  await ensureBinaries(ALL_PROGRAMS);
+
+const runner = spawn(
+  process.execPath,
+  ['--test', '--test-reporter=spec', `--test-concurrency=${CONCURRENCY}`, ...options, ...files],
+  { stdio: 'inherit' },
+);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => runner.kill(signal));
+runner.on('close', (code, signal) => {
+  process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+});

@@ -1,0 +1,361 @@
+/**
+ * Who this process is to a kube-apiserver: from a kubeconfig or from the pod's service account. client-node's KubeConfig is not used for it: it
+ * loads every API model that there is (85 MB, half a second), reads token files once only, and knows `token-file` for what kubectl calls
+ * `tokenFile`. Its exec plugin support stands alone and is used; KubeConfig itself only where a user has an `auth-provider`.
+ */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
+import type { User } from '@kubernetes/client-node';
+import { type Clock, systemClock } from '../clock.ts';
+import { type InputDocument, InputError, type InputPath, readYamlDocuments } from '../input.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../kubernetes.ts';
+
+export type TlsOptions = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
+export type Headers = Readonly<Record<string, string | string[]>>;
+
+export interface Identity {
+  readonly tls: TlsOptions;
+  /** Secret: never logged, never in an error. */
+  readonly headers: Headers;
+}
+
+export interface Credentials {
+  /** The API server's address; a path is what all requests begin with. */
+  readonly server: URL;
+  readonly proxyUrl: string | undefined;
+  /** As it is now: tokens and certificates rotate. */
+  identity(): Promise<Identity>;
+  /** Forgets what it holds: the server did not take it. */
+  refresh(): void;
+}
+
+/** Bound service account tokens live an hour and are replaced after 80 % of it; client-go reads as often. */
+const FILE_MAX_AGE_MS = 60_000;
+const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/**
+ * The pod's service account.
+ * @throws {InputError} outside of a pod
+ */
+export function inClusterCredentials(
+  env: Readonly<Record<string, string | undefined>>,
+  options: { readonly folder?: string; readonly clock?: Clock } = {},
+): Credentials {
+  const host = env.KUBERNETES_SERVICE_HOST;
+  const port = env.KUBERNETES_SERVICE_PORT ?? '443';
+  if (!host) {
+    const text =
+      'KUBERNETES_SERVICE_HOST is not set: this is no pod; use --kubeconfig FILE or --state FOLDER';
+    throw new InputError([{ file: 'environment', line: 0, field: '', text }]);
+  }
+  const folder = options.folder ?? SERVICE_ACCOUNT_FOLDER;
+  const clock = options.clock ?? systemClock;
+  const token = new RotatingFile(path.join(folder, 'token'), clock);
+  const ca = new RotatingFile(path.join(folder, 'ca.crt'), clock);
+  return {
+    server: new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`),
+    proxyUrl: undefined,
+    identity: async () => ({
+      tls: { ca: await ca.text() },
+      headers: { authorization: `Bearer ${(await token.text()).trim()}` },
+    }),
+    refresh: () => token.forget(),
+  };
+}
+
+/**
+ * The user of a kubeconfig's context.
+ * @param context its current one by default
+ * @throws {InputError} with file, line and field
+ */
+export async function loadKubeconfig(
+  file: string,
+  options: { readonly context?: string; readonly clock?: Clock } = {},
+): Promise<Credentials> {
+  const text = await readFile(file, 'utf8').catch((error: Error) => {
+    throw new InputError([
+      { file, line: 0, field: '', text: `the kubeconfig cannot be read: ${error.message}` },
+    ]);
+  });
+  const [document] = readYamlDocuments(text, file);
+  if (document === undefined || !isJsonObject(document.value)) {
+    throw new InputError([
+      { file, line: 0, field: '', text: 'this is no kubeconfig: it is empty or no mapping' },
+    ]);
+  }
+  const config = new Section(document, [], document.value);
+  const contextName = options.context ?? config.text('current-context');
+  if (contextName === undefined) throw config.error('current-context', 'is missing; name the context to use');
+  const context = config.named('contexts', contextName, 'context', 'current-context');
+  const cluster = config.named('clusters', context.requiredText('cluster'), 'cluster', 'contexts');
+  const userName = context.text('user');
+  const user = userName === undefined ? undefined : config.named('users', userName, 'user', 'contexts');
+  return new KubeconfigCredentials(text, contextName, cluster, user, options.clock ?? systemClock);
+}
+
+/** Part of a kubeconfig, which knows its place. */
+class Section {
+  readonly #document: InputDocument;
+  readonly #path: InputPath;
+  readonly value: JsonObject;
+
+  constructor(document: InputDocument, path: InputPath, value: JsonObject) {
+    this.#document = document;
+    this.#path = path;
+    this.value = value;
+  }
+
+  get file(): string {
+    return this.#document.file;
+  }
+
+  error(key: string, text: string): InputError {
+    return new InputError([this.#document.problem([...this.#path, key], text)]);
+  }
+
+  get(key: string): JsonValue | undefined {
+    return Object.hasOwn(this.value, key) ? this.value[key] : undefined;
+  }
+
+  text(key: string): string | undefined {
+    const value = this.get(key);
+    if (value === undefined || value === null || value === '') return undefined;
+    if (typeof value !== 'string') throw this.error(key, 'must be text');
+    return value;
+  }
+
+  requiredText(key: string): string {
+    const value = this.text(key);
+    if (value === undefined) throw this.error(key, 'is missing');
+    return value;
+  }
+
+  /** A path in a kubeconfig is relative to it. */
+  filePath(key: string): string | undefined {
+    const value = this.text(key);
+    return value === undefined ? undefined : path.resolve(path.dirname(this.file), value);
+  }
+
+  /** The part called `key` of the entry with that name. */
+  named(list: string, name: string, key: string, wantedBy: string): Section {
+    const entries = this.get(list);
+    const index = Array.isArray(entries)
+      ? entries.findIndex((entry) => isJsonObject(entry) && entry.name === name)
+      : -1;
+    const entry = Array.isArray(entries) ? entries[index] : undefined;
+    const value = isJsonObject(entry) ? entry[key] : undefined;
+    if (isJsonObject(value)) return new Section(this.#document, [list, index, key], value);
+    throw this.error(index < 0 ? wantedBy : list, `${list} has no ${key} ${JSON.stringify(name)}`);
+  }
+}
+
+class KubeconfigCredentials implements Credentials {
+  readonly server: URL;
+  readonly proxyUrl: string | undefined;
+  readonly #tls: TlsOptions;
+  readonly #files: Readonly<Record<'ca' | 'cert' | 'key' | 'token', RotatingFile | undefined>>;
+  readonly #headers: Headers;
+  readonly #plugin: Plugin | undefined;
+
+  constructor(text: string, context: string, cluster: Section, user: Section | undefined, clock: Clock) {
+    this.server = readServer(cluster);
+    this.proxyUrl = cluster.text('proxy-url');
+    const rotating = (section: Section | undefined, key: string) => {
+      const file = section?.filePath(key);
+      return file === undefined ? undefined : new RotatingFile(file, clock);
+    };
+    this.#files = {
+      ca: rotating(cluster, 'certificate-authority'),
+      cert: rotating(user, 'client-certificate'),
+      key: rotating(user, 'client-key'),
+      token: rotating(user, 'tokenFile'),
+    };
+    const servername = cluster.text('tls-server-name');
+    this.#tls = {
+      ...inline('ca', cluster, 'certificate-authority-data'),
+      ...inline('cert', user, 'client-certificate-data'),
+      ...inline('key', user, 'client-key-data'),
+      ...(servername === undefined ? {} : { servername }),
+      ...(cluster.get('insecure-skip-tls-verify') === true ? { rejectUnauthorized: false } : {}),
+    };
+    this.#headers = user === undefined ? {} : readHeaders(user);
+    this.#plugin = user === undefined ? undefined : findPlugin(text, context, cluster, user);
+  }
+
+  async identity(): Promise<Identity> {
+    const tls: TlsOptions = { ...this.#tls };
+    for (const part of ['ca', 'cert', 'key'] as const) {
+      const file = this.#files[part];
+      if (file !== undefined && tls[part] === undefined) tls[part] = await file.text();
+    }
+    const token = await this.#files.token?.text();
+    const plugged = await this.#plugin?.get();
+    return {
+      tls: { ...tls, ...plugged?.tls },
+      headers: {
+        ...plugged?.headers,
+        ...this.#headers,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token.trim()}` }),
+      },
+    };
+  }
+
+  refresh(): void {
+    this.#files.token?.forget();
+    this.#plugin?.forget();
+  }
+}
+
+function readServer(cluster: Section): URL {
+  const server = cluster.requiredText('server');
+  const url = URL.parse(server);
+  if (url?.protocol === 'https:' || url?.protocol === 'http:') return url;
+  throw cluster.error('server', `must be a URL such as https://host:6443, is ${JSON.stringify(server)}`);
+}
+
+/** Content in the kubeconfig goes before a file that it names, as in kubectl. */
+function inline(part: 'ca' | 'cert' | 'key', section: Section | undefined, key: string): TlsOptions {
+  const data = section?.text(key);
+  return data === undefined ? {} : { [part]: Buffer.from(data, 'base64').toString('utf8') };
+}
+
+function readHeaders(user: Section): Headers {
+  const headers: Record<string, string | string[]> = {};
+  const [token, name] = [user.text('token'), user.text('username')];
+  if (name !== undefined) {
+    const login = Buffer.from(`${name}:${user.text('password') ?? ''}`).toString('base64');
+    headers.authorization = `Basic ${login}`;
+  }
+  if (token !== undefined) headers.authorization = `Bearer ${token.trim()}`;
+  const [as, uid, groups] = [user.text('as'), user.text('as-uid'), user.get('as-groups')];
+  if (as !== undefined) headers['impersonate-user'] = as;
+  if (uid !== undefined) headers['impersonate-uid'] = uid;
+  if (Array.isArray(groups)) headers['impersonate-group'] = groups.map(String);
+  return headers;
+}
+
+interface Plugin {
+  get(): Promise<Identity>;
+  forget(): void;
+}
+
+/** What client-node's authenticators fill in. */
+interface Filled {
+  headers: Record<string, string>;
+  cert?: string;
+  key?: string;
+}
+
+function findPlugin(text: string, context: string, cluster: Section, user: Section): Plugin | undefined {
+  if (isJsonObject(user.get('exec'))) return execPlugin(cluster, user);
+  if (!isJsonObject(user.get('auth-provider'))) return undefined;
+  return plugin(user, async () => {
+    const { KubeConfig } = await import('@kubernetes/client-node');
+    const config = new KubeConfig();
+    config.loadFromString(text);
+    config.setCurrentContext(context);
+    return (filled) => config.applyToHTTPSOptions(filled);
+  });
+}
+
+function execPlugin(cluster: Section, user: Section): Plugin {
+  const settings = user.get('exec') as JsonObject;
+  if (typeof settings.command !== 'string') throw user.error('exec', 'has no command');
+  // A relative path with a folder in it is relative to the kubeconfig, a bare name is looked up in PATH.
+  const command = settings.command.includes('/')
+    ? path.resolve(path.dirname(user.file), settings.command)
+    : settings.command;
+  const info = {
+    apiVersion: settings.apiVersion ?? 'client.authentication.k8s.io/v1',
+    kind: 'ExecCredential',
+    spec: {
+      interactive: false,
+      ...(settings.provideClusterInfo === true
+        ? { cluster: { server: cluster.requiredText('server') } }
+        : {}),
+    },
+  };
+  const env = [
+    ...(Array.isArray(settings.env) ? settings.env : []),
+    { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) },
+  ];
+  const args = Array.isArray(settings.args) ? settings.args.map(String) : [];
+  const asUser = { name: 'user', exec: { ...settings, command, args, env } } as unknown as User;
+  return plugin(user, async () => {
+    const { ExecAuth } = await import('@kubernetes/client-node/dist/exec_auth.js');
+    const auth = new ExecAuth();
+    return (filled) => auth.applyAuthentication(asUser, filled);
+  });
+}
+
+/** Simultaneous requests share one run of the plugin; what it gave is kept by client-node until it expires. */
+function plugin(user: Section, load: () => Promise<(filled: Filled) => Promise<void>>): Plugin {
+  let loaded: Promise<(filled: Filled) => Promise<void>> | undefined;
+  let running: Promise<Identity> | undefined;
+  const run = async (): Promise<Identity> => {
+    const filled: Filled = { headers: {} };
+    try {
+      loaded ??= load();
+      await (await loaded)(filled);
+    } catch (error) {
+      // A SyntaxError of JSON.parse quotes what the plugin printed, which may be the token.
+      const secret = error instanceof SyntaxError || error instanceof TypeError;
+      const reason = secret
+        ? 'it printed no ExecCredential'
+        : String(error instanceof Error ? error.message : error);
+      throw user.error('exec', `the plugin for credentials failed: ${reason.trim().slice(0, 300)}`);
+    }
+    const { Authorization, ...headers } = filled.headers;
+    return {
+      tls: {
+        ...(filled.cert === undefined ? {} : { cert: filled.cert }),
+        ...(filled.key === undefined ? {} : { key: filled.key }),
+      },
+      headers: Authorization === undefined ? headers : { ...headers, authorization: Authorization },
+    };
+  };
+  return {
+    get() {
+      running ??= run().finally(() => {
+        running = undefined;
+      });
+      return running;
+    },
+    forget() {
+      loaded = undefined;
+    },
+  };
+}
+
+/** A file whose content is replaced while the process runs. */
+class RotatingFile {
+  readonly #file: string;
+  readonly #clock: Clock;
+  #text: string | undefined;
+  #readAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(file: string, clock: Clock) {
+    this.#file = file;
+    this.#clock = clock;
+  }
+
+  /** @throws {InputError} where it cannot be read and never was */
+  async text(): Promise<string> {
+    if (this.#text !== undefined && this.#clock.now() - this.#readAtMs < FILE_MAX_AGE_MS) return this.#text;
+    try {
+      this.#text = await readFile(this.#file, 'utf8');
+      this.#readAtMs = this.#clock.now();
+    } catch (error) {
+      if (this.#text !== undefined) return this.#text;
+      const text = `the credentials cannot be read: ${error instanceof Error ? error.message : error}`;
+      throw new InputError([{ file: this.#file, line: 0, field: '', text }]);
+    }
+    return this.#text;
+  }
+
+  /** The next look reads the file. */
+  forget(): void {
+    this.#readAtMs = Number.NEGATIVE_INFINITY;
+  }
+}

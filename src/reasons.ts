@@ -220,6 +220,11 @@ export const REASONS = {
     sentence: 'what was put in for audit logging is taken out again',
     repair: 'Nothing to do.',
   },
+  CLUSTER_ALIGNED: {
+    kind: 'note',
+    sentence: 'spec.auditLogging is brought in line with the datacenter',
+    repair: 'Nothing to do.',
+  },
   LEFT_TO_OWNER: {
     kind: 'note',
     sentence: 'the owner of the Deployment takes audit logging out of it: its pods are injected instead',

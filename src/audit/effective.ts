@@ -63,6 +63,15 @@ export function judge(spec: PodSpec, desired: Desired): Reading {
   return { apiserver, commandLine, sidecar, reasons };
 }
 
+/** Whether a container of the pod is an apiserver by what it starts, whatever it is called. */
+export function runsApiserver(spec: PodSpec): boolean {
+  return [...(spec.containers ?? []), ...(spec.initContainers ?? [])].some((container) =>
+    (container.command?.length ?? 0) > 0
+      ? parseCommandLine(container).isApiserver
+      : splitImage(container.image ?? '').repository.endsWith('kube-apiserver'),
+  );
+}
+
 /** The sidecar, among the containers or the init containers. */
 export function findSidecar(spec: PodSpec): Container | undefined {
   const isSidecar = ({ name }: Container): boolean => name === names.SIDECAR;

@@ -1,0 +1,163 @@
+/** Steps that the hooks share: who writes, whose cluster it is, what to answer. */
+import {
+  type AdmissionRequest,
+  allow,
+  type Decision,
+  deny,
+  ReviewError,
+  type UserInfo,
+} from '../admission.ts';
+import { explainDenial, settingsOf, type Verdict } from '../audit/enforce.ts';
+import type { Injected } from '../audit/inject.ts';
+import { type Resolution, resolveSettings } from '../audit/settings.ts';
+import type { Config } from '../config.ts';
+import { CLUSTER_NAMESPACE_PREFIX, type Cluster, type ClusterView } from '../kkp.ts';
+import type { KubernetesObject } from '../kubernetes.ts';
+import { buildPatch } from '../patch.ts';
+import { explainReason, type Reason, reason } from '../reasons.ts';
+import type { State } from '../state/state.ts';
+
+export interface HookDependencies {
+  readonly state: State;
+  readonly config: Config;
+  /** Milliseconds since 1970, for exemptions that end. */
+  readonly nowMs: () => number;
+  /**
+   * Whether the user holds the right to weaken audit logging (the custom verb `disable-audit-logging` on Clusters).
+   * @throws where that can't be found out
+   */
+  readonly mayDisable: (user: UserInfo, cluster: string, signal: AbortSignal) => Promise<boolean>;
+}
+
+/** One request on its way through a hook. */
+export interface Call extends HookDependencies {
+  readonly request: AdmissionRequest;
+  /** Aborts when the answer would come too late. */
+  readonly signal: AbortSignal;
+}
+
+export type Answer = Decision | Promise<Decision>;
+
+export const isInClusterNamespace = ({ namespace }: AdmissionRequest): boolean =>
+  namespace.startsWith(CLUSTER_NAMESPACE_PREFIX);
+
+export const isWrite = ({ operation, subResource }: AdmissionRequest): boolean =>
+  (operation === 'CREATE' || operation === 'UPDATE') && subResource === '';
+
+/** Nothing under deletion is held back: finalizers must be able to go. */
+export const isDeleted = (object: KubernetesObject): boolean =>
+  object.metadata?.deletionTimestamp !== undefined && object.metadata.deletionTimestamp !== null;
+
+export const isPlatformWriter = ({ config: { platform }, request: { userInfo } }: Call): boolean =>
+  platform.users.includes(userInfo.username) ||
+  userInfo.groups.some((group) => platform.groups.includes(group));
+
+/**
+ * Finds the Cluster of the request's namespace and its settings, then decides: at once where the Cluster is in memory, else after one look-up.
+ * A namespace without a Cluster is none of ours; a Cluster under deletion is left alone.
+ */
+export function withCluster(
+  call: Call,
+  decide: (cluster: ClusterView, resolution: Resolution) => Answer,
+): Answer {
+  const { state, request } = call;
+  const decideFor = (cluster: ClusterView | undefined): Answer => {
+    if (cluster === undefined) {
+      const unknown = reason('CLUSTER_NOT_FOUND', { namespace: request.namespace });
+      return allow({ reasons: [unknown.code], auditAnnotations: annotate([unknown]) });
+    }
+    if (cluster.deleting) return allow({ log: { cluster: cluster.name } });
+    return decide(cluster, resolve(call, cluster));
+  };
+  const known = state.clusterOfNamespace(request.namespace);
+  return known === undefined
+    ? state.fetchClusterOfNamespace(request.namespace, call.signal).then(decideFor)
+    : decideFor(known);
+}
+
+export const resolve = ({ state, config, nowMs }: Call, cluster: ClusterView): Resolution =>
+  resolveSettings(cluster, state.seeds(), config, nowMs());
+
+/** @throws {ReviewError} where the request brings no such object */
+export function readCluster(object: KubernetesObject | undefined): Cluster {
+  const spec = (object as Cluster | undefined)?.spec;
+  if (object === undefined)
+    throw new ReviewError('REVIEW_INVALID', 'request.object: expected a Cluster, found none');
+  if (spec !== undefined && (typeof spec !== 'object' || spec === null || Array.isArray(spec))) {
+    throw new ReviewError('REVIEW_INVALID', 'request.object.spec: expected an object');
+  }
+  return object as Cluster;
+}
+
+/** What an injection comes to: the patch, and what a person should know. */
+export function answer<T>(
+  before: T,
+  injected: Injected<T>,
+  resolution: Resolution,
+  notes: readonly Reason[],
+): Decision {
+  const unresolved = resolution.resolved ? [] : [resolution.reason];
+  const shown = [...notes, ...unresolved, ...injected.problems, ...injected.remaining];
+  return allow({
+    patch: injected.object === before ? [] : buildPatch(before, injected.object),
+    warnings: shown.map(warn),
+    reasons: [...injected.done, ...shown].map(({ code }) => code),
+    auditAnnotations: annotate([...injected.done, ...shown]),
+    log: describe(resolution),
+  });
+}
+
+/** Lets a write pass with what is to be said about it. */
+export const admit = (notes: readonly Reason[], resolution: Resolution): Decision =>
+  allow({
+    warnings: notes.map(warn),
+    reasons: notes.map(({ code }) => code),
+    auditAnnotations: annotate(notes),
+    log: describe(resolution),
+  });
+
+/**
+ * Refuses an attempt, unless the writer may, or the datacenter's mode lets it pass.
+ * @param subject what is written, for the message, such as `Deployment cluster-x/apiserver`
+ * @param pass answers where it is not refused, given what to say about it
+ */
+export async function refuse(
+  call: Call,
+  subject: string,
+  cluster: ClusterView,
+  verdict: Verdict,
+  resolution: Resolution,
+  pass: (notes: readonly Reason[]) => Decision,
+): Promise<Decision> {
+  const { mode } = settingsOf(resolution).options;
+  const { userInfo } = call.request;
+  if (await call.mayDisable(userInfo, cluster.name, call.signal)) {
+    return pass([...verdict.attempts, reason('ATTEMPT_BY_OPERATOR', { user: userInfo.username })]);
+  }
+  if (mode !== 'enforce') {
+    const { datacenter } = cluster;
+    const admitted = pass([...verdict.attempts, reason('ATTEMPT_ADMITTED', { datacenter, mode })]);
+    return mode === 'audit' ? { ...admitted, warnings: [] } : admitted;
+  }
+  return deny(explainDenial(subject, verdict.attempts, resolution), 403, {
+    reasons: verdict.attempts.map(({ code }) => code),
+    auditAnnotations: annotate(verdict.attempts),
+    log: describe(resolution),
+  });
+}
+
+const warn = (given: Reason): string => `${explainReason(given)} [${given.code}]`;
+
+const annotate = (reasons: readonly Reason[]): Record<string, string> =>
+  reasons.length === 0 ? {} : { reasons: [...new Set(reasons.map(({ code }) => code))].join(',') };
+
+function describe(resolution: Resolution): Decision['log'] {
+  const { cluster, datacenter, enforced, enabled } = settingsOf(resolution);
+  return {
+    cluster,
+    datacenter,
+    enforced: resolution.resolved ? enforced : 'unknown',
+    enabled: enabled.value,
+    enabledBy: enabled.by,
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * Against Kubernetes' own code: the same policies and requests on both sides, for each minor version. A seed is printed; a counter-example that
+ * fast-check has shrunk belongs into regressions.ts. SOAK=1 runs 20,000 policies and 200,000 requests a version.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { evaluate, KUBERNETES_MINORS, type RequestAttributes, readPolicy } from '../../src/policy/index.ts';
+import { buildJudge, Judge, missingGo } from '../policyjudge/judge.ts';
+import { damagedPolicyArbitrary, policyArbitrary, requestArbitrary, soupArbitrary } from './generate.ts';
+import { REGRESSIONS } from './regressions.ts';
+
+const REQUESTS_A_POLICY = 10;
+const seed = Number(process.env.SEED ?? Date.now() & 0x7fffffff);
+const runs = process.env.SOAK ? 20_000 : 600;
+const noGo = missingGo();
+if (noGo !== undefined) process.stderr.write(`${noGo}\n`);
+
+/** What we say must be what Kubernetes says: refused or not, and what every request would be logged at. */
+async function compare(
+  judge: Judge,
+  minor: number,
+  text: string,
+  requests: RequestAttributes[],
+): Promise<boolean> {
+  const theirs = await judge.ask(text, requests);
+  const ours = readPolicy(text, { kubernetesMinor: minor });
+  const { policy } = ours;
+  const verdict = policy === undefined ? 'refused' : 'taken';
+  const reason = policy === undefined ? JSON.stringify(ours.errors[0]) : theirs.error;
+  assert.equal(theirs.panicked, undefined, `Kubernetes itself crashed: ${theirs.error}\n${text}`);
+  assert.equal(verdict, theirs.error === '' ? 'taken' : 'refused', `${reason}\n${text}`);
+  if (policy === undefined) return false;
+  requests.forEach((request, index) => {
+    const { level, omitStages, omitManagedFields } = evaluate(policy, request);
+    const { omitStages: stages, ...rest } = theirs.verdicts?.[index] ?? assert.fail('no verdict');
+    assert.deepEqual({ level, omitManagedFields }, rest);
+    assert.deepEqual(new Set(omitStages), new Set(stages));
+  });
+  return true;
+}
+
+for (const minor of KUBERNETES_MINORS) {
+  describe(`judged as Kubernetes 1.${minor} does (seed ${seed})`, { skip: noGo }, () => {
+    let judge: Judge;
+    before(async () => {
+      judge = new Judge(await buildJudge(minor));
+    });
+    after(() => judge.close());
+
+    const requests = fc.array(requestArbitrary, {
+      minLength: REQUESTS_A_POLICY,
+      maxLength: REQUESTS_A_POLICY,
+    });
+    const kinds = { whole: policyArbitrary, damaged: damagedPolicyArbitrary, 'heaps of text': soupArbitrary };
+    for (const [name, arbitrary] of Object.entries(kinds)) {
+      test(`policies: ${name}`, async (t) => {
+        let taken = 0;
+        let seen = 0;
+        await fc.assert(
+          fc.asyncProperty(arbitrary, requests, async (text, some) => {
+            if (await compare(judge, minor, text, some)) taken++;
+            seen++;
+          }),
+          { seed, numRuns: runs, endOnFailure: false },
+        );
+        t.diagnostic(`${seen} policies, ${taken} of them taken`);
+        // A generator that makes nothing but refusals would compare nothing.
+        if (name === 'whole') assert.ok(taken > seen / 4, `only ${taken} of ${seen} were taken`);
+      });
+    }
+
+    for (const { name, text } of REGRESSIONS) {
+      test(`regression: ${name}`, async () => {
+        await compare(judge, minor, text, fc.sample(requestArbitrary, { seed: 1, numRuns: 50 }));
+      });
+    }
+  });
+}

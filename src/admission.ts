@@ -5,6 +5,7 @@
  * kube-apiserver applies the failurePolicy.
  */
 import type { Operation } from 'fast-json-patch';
+import type { FaultCode } from './faults.ts';
 import type { KubernetesObject } from './kubernetes.ts';
 
 export interface UserInfo {
@@ -14,9 +15,11 @@ export interface UserInfo {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
+export const OPERATIONS = ['CREATE', 'UPDATE', 'DELETE', 'CONNECT'] as const;
+
 export interface AdmissionRequest {
   readonly uid: string;
-  readonly operation: 'CREATE' | 'UPDATE' | 'DELETE' | 'CONNECT';
+  readonly operation: (typeof OPERATIONS)[number];
   readonly group: string;
   readonly version: string;
   readonly kind: string;
@@ -26,11 +29,11 @@ export interface AdmissionRequest {
   readonly namespace: string;
   readonly userInfo: UserInfo;
   readonly dryRun: boolean;
-  /** Undefined on DELETE. */
+  /** Undefined on DELETE. Its metadata is of the right types; `metadata.managedFields` is always empty. */
   readonly object: KubernetesObject | undefined;
   /** Undefined on CREATE. Parsed at the first call: most decisions never need it, and it is half of the body. */
   oldObject(): KubernetesObject | undefined;
-  /** `kind` of the request's options, such as "UpdateOptions"; what else they hold does not matter here. */
+  /** Of the request's options; "" where they name none. */
   readonly fieldManager: string;
 }
 
@@ -83,4 +86,10 @@ export type Hook = (request: AdmissionRequest, signal: AbortSignal) => Decision 
 /** The body is not an AdmissionReview that can be judged: HTTP 400, with what is wrong and where. */
 export class ReviewError extends Error {
   override readonly name = 'ReviewError';
+  readonly code: FaultCode;
+
+  constructor(code: FaultCode, message: string) {
+    super(message);
+    this.code = code;
+  }
 }

@@ -140,25 +140,33 @@ export function renderCluster(options: ClusterOptions) {
 }
 
 /**
- * Creates a Cluster and, as KKP does, its namespace with an ownerReference, `status.namespaceName`, and every Secret, ConfigMap and
- * ServiceAccount that the Deployment needs. The Deployment itself is for the test to create.
+ * Creates a Cluster and what KKP creates for it before the Deployment, which is for the test to create.
  * @param options.kkp decides which Secrets are mounted
  */
 export async function createCluster(
   client: ApiClient,
   options: ClusterOptions & { readonly kkp?: KkpOptions },
 ): Promise<void> {
-  const cluster = await client.request<{ metadata: { uid: string } }>(
-    'POST',
-    CLUSTERS_PATH,
-    renderCluster(options),
+  await client.request('POST', CLUSTERS_PATH, renderCluster(options));
+  await createClusterNamespace(client, options.name, options.kkp);
+}
+
+/** Creates a Cluster's namespace, with an ownerReference, and every Secret, ConfigMap and ServiceAccount that the Deployment needs. */
+export async function createClusterNamespace(
+  client: ApiClient,
+  cluster: string,
+  kkp?: KkpOptions,
+): Promise<void> {
+  const { metadata } = await client.request<{ metadata: { uid: string } }>(
+    'GET',
+    `${CLUSTERS_PATH}/${cluster}`,
   );
-  const name = `cluster-${options.name}`;
+  const name = `cluster-${cluster}`;
   const owner = {
     apiVersion: 'kubermatic.k8c.io/v1',
     kind: 'Cluster',
-    name: options.name,
-    uid: cluster.metadata.uid,
+    name: cluster,
+    uid: metadata.uid,
     controller: true,
     blockOwnerDeletion: true,
   };
@@ -166,10 +174,10 @@ export async function createCluster(
     ...namespace(name),
     metadata: { name, ownerReferences: [owner] },
   });
-  await client.request('PATCH', `${CLUSTERS_PATH}/${options.name}/status`, {
+  await client.request('PATCH', `${CLUSTERS_PATH}/${cluster}/status`, {
     status: { namespaceName: name, versions: { apiserver: '1.36.2' } },
   });
-  await createClusterObjects(client, renderKkp({ ...options.kkp, cluster: options.name }));
+  await createClusterObjects(client, renderKkp({ ...kkp, cluster }));
 }
 
 async function createClusterObjects(

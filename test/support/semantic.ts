@@ -32,7 +32,7 @@ function* compare(a: unknown, b: unknown, path: readonly string[]): Generator<st
       yield* compare(left[i], right[i], [...path, String(i)]);
   } else if (isObject(left) && isObject(right)) {
     for (const name of new Set([...Object.keys(left), ...Object.keys(right)]))
-      yield* compare(left[name], right[name], [...path, name]);
+      yield* compare(ownValue(left, name), ownValue(right, name), [...path, name]);
   } else if (!isSame(left, right, path)) {
     yield path.join('.');
   }
@@ -40,6 +40,7 @@ function* compare(a: unknown, b: unknown, path: readonly string[]): Generator<st
 
 function isAbsent(value: unknown, key: string): boolean {
   if (value === undefined || value === null) return true;
+  if (key === 'value' && value === '') return true; // of an environment variable
   if (Array.isArray(value)) return value.length === 0;
   return (
     isObject(value) && EMPTY_IS_ABSENT.has(key) && Object.values(value).every((item) => item === undefined)
@@ -48,6 +49,10 @@ function isAbsent(value: unknown, key: string): boolean {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function ownValue(object: Record<string, unknown>, name: string): unknown {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
 function isSame(a: unknown, b: unknown, path: readonly string[]): boolean {

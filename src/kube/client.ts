@@ -32,6 +32,8 @@ export interface LinesOptions {
   readonly timeoutMs?: number;
   /** The longest silence; after it the connection counts as dead. */
   readonly idleTimeoutMs: number;
+  /** Called once the server begins to answer. */
+  readonly onOpen?: () => void;
   /** 16 MiB by default: an object in etcd has at most 1.5 MiB. */
   readonly maxLineBytes?: number;
 }
@@ -155,6 +157,7 @@ export class KubeClient {
     try {
       const { body } = await this.#send('GET', path, options, deadline.signal);
       deadline.restart(options.idleTimeoutMs);
+      options.onOpen?.();
       let parts: Buffer[] = [];
       let partBytes = 0;
       for await (const chunk of body as AsyncIterable<Buffer>) {

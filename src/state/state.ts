@@ -7,7 +7,7 @@ import type { ClusterView, SeedView } from '../kkp.ts';
 export interface StateHealth {
   /** True once every kind was read in full; it stays true while a source is away, because the last known state serves on. */
   readonly synced: boolean;
-  /** Seconds since the source last said that the state is current; 0 for files. */
+  /** Since the source last said that the state is current: 0 for files, Infinity before a cluster first answered. */
   readonly ageSeconds: number;
   readonly clusters: number;
   readonly seeds: number;

@@ -5,8 +5,16 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { evaluate, KUBERNETES_MINORS, type RequestAttributes, readPolicy } from '../../src/policy/index.ts';
-import { buildJudge, Judge, missingGo } from '../policyjudge/judge.ts';
+import {
+  evaluate,
+  KUBERNETES_MINORS,
+  type Level,
+  type PolicyRule,
+  type RequestAttributes,
+  readPolicy,
+  type Stage,
+} from '../../src/policy/index.ts';
+import { buildJudge, Judge, type JudgeRule, missingGo } from '../policyjudge/judge.ts';
 import { damagedPolicyArbitrary, policyArbitrary, requestArbitrary, soupArbitrary } from './generate.ts';
 import { REGRESSIONS } from './regressions.ts';
 
@@ -31,6 +39,8 @@ async function compare(
   assert.equal(theirs.panicked, undefined, `Kubernetes itself crashed: ${theirs.error}\n${text}`);
   assert.equal(verdict, theirs.error === '' ? 'taken' : 'refused', `${reason}\n${text}`);
   if (policy === undefined) return false;
+  assert.deepEqual(policy.rules, theirs.rules?.map(fromGo), text);
+  assert.deepEqual(policy.omitStages, theirs.omitStages ?? []);
   requests.forEach((request, index) => {
     const { level, omitStages, omitManagedFields } = evaluate(policy, request);
     const { omitStages: stages, ...rest } = theirs.verdicts?.[index] ?? assert.fail('no verdict');
@@ -38,6 +48,24 @@ async function compare(
     assert.deepEqual(new Set(omitStages), new Set(stages));
   });
   return true;
+}
+
+function fromGo(rule: JudgeRule): PolicyRule {
+  return {
+    level: rule.Level as Level,
+    users: rule.Users ?? [],
+    userGroups: rule.UserGroups ?? [],
+    verbs: rule.Verbs ?? [],
+    resources: (rule.Resources ?? []).map((item) => ({
+      group: item.Group,
+      resources: item.Resources ?? [],
+      resourceNames: item.ResourceNames ?? [],
+    })),
+    namespaces: rule.Namespaces ?? [],
+    nonResourceURLs: rule.NonResourceURLs ?? [],
+    omitStages: (rule.OmitStages ?? []) as readonly Stage[],
+    omitManagedFields: rule.OmitManagedFields ?? undefined,
+  };
 }
 
 for (const minor of KUBERNETES_MINORS) {

@@ -410,11 +410,18 @@ export const damagedPolicyArbitrary: fc.Arbitrary<string> = fc
   .tuple(policyArbitrary, fc.array(edit, { minLength: 1, maxLength: 3 }))
   .map(([text, edits]) => damage(text, edits));
 
+const INTO_USERS = 'apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  users:\n  ';
+
 /** Heaps of fragments behind a valid start: the reader alone. */
 export const soupArbitrary: fc.Arbitrary<string> = fc
   .tuple(
     fc.constantFrom(
       '',
+      `${INTO_USERS}- `,
+      `${INTO_USERS}- "`,
+      `${INTO_USERS}- >\n    `,
+      `${INTO_USERS}- |2-\n    a\n`,
+      `${INTO_USERS}- a\n    `,
       'apiVersion: audit.k8s.io/v1\nrules: [{level: None}]\nx: ',
       'a: &a {level: None}\nb:\n  ',
     ),

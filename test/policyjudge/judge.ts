@@ -20,9 +20,28 @@ export interface JudgeVerdict {
   readonly omitManagedFields: boolean;
 }
 
+type Strings = readonly string[] | null;
+
+export interface JudgeRule {
+  readonly Level: string;
+  readonly Users: Strings;
+  readonly UserGroups: Strings;
+  readonly Verbs: Strings;
+  readonly Resources:
+    | readonly { readonly Group: string; readonly Resources: Strings; readonly ResourceNames: Strings }[]
+    | null;
+  readonly Namespaces: Strings;
+  readonly NonResourceURLs: Strings;
+  readonly OmitStages: Strings;
+  readonly OmitManagedFields: boolean | null;
+}
+
 export interface JudgeAnswer {
   /** Empty for a policy that kube-apiserver starts with. */
   readonly error: string;
+  /** Go's own names for the fields; null for a missing list. */
+  readonly rules?: readonly JudgeRule[];
+  readonly omitStages?: readonly string[] | null;
   readonly panicked?: boolean;
   readonly verdicts?: readonly JudgeVerdict[];
   readonly nanosecondsPerEvaluation?: number;

@@ -62,6 +62,9 @@ type verdict struct {
 type answer struct {
 	// Error is empty for a policy that kube-apiserver starts with.
 	Error string `json:"error"`
+	// Rules and OmitStages are the policy as it was loaded, before the evaluator joins the stages.
+	Rules      json.RawMessage `json:"rules,omitempty"`
+	OmitStages json.RawMessage `json:"omitStages,omitempty"`
 	// Panicked says that kube-apiserver would have crashed instead of refusing.
 	Panicked                 bool      `json:"panicked,omitempty"`
 	Verdicts                 []verdict `json:"verdicts,omitempty"`
@@ -78,6 +81,8 @@ func judge(q *question) (a answer) {
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
+	a.Rules, _ = json.Marshal(loaded.Rules)
+	a.OmitStages, _ = json.Marshal(loaded.OmitStages)
 	evaluator := policy.NewPolicyRuleEvaluator(loaded)
 	if q.Rounds > 0 {
 		attributes := make([]authorizer.Attributes, len(q.Requests))

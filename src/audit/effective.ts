@@ -72,6 +72,8 @@ export function runsApiserver(spec: PodSpec): boolean {
   );
 }
 
+const FLUENTBIT_SECRETS = [names.FLUENTBIT_SECRET, names.FLUENTBIT_TUNED_SECRET];
+
 /** The sidecar, among the containers or the init containers. */
 export function findSidecar(spec: PodSpec): Container | undefined {
   const isSidecar = ({ name }: Container): boolean => name === names.SIDECAR;
@@ -104,7 +106,7 @@ export function findPolicyMismatch(
   return findMismatch(
     locate(apiserver, volumes, path),
     'configMap',
-    names.POLICY_CONFIGMAP,
+    [names.POLICY_CONFIGMAP],
     names.POLICY_KEY,
   );
 }
@@ -135,7 +137,7 @@ export function findWebhookMismatch(
   path: string | undefined,
 ): string | undefined {
   if (path === undefined) return 'its value comes from outside the object';
-  return findMismatch(locate(apiserver, volumes, path), 'secret', secret, names.WEBHOOK_KEY);
+  return findMismatch(locate(apiserver, volumes, path), 'secret', [secret], names.WEBHOOK_KEY);
 }
 
 /** Flags that change what is written; the value is the only one that leaves events as JSON of audit.k8s.io/v1. */
@@ -207,7 +209,7 @@ function judgeSidecar(
   }
   if (read.configPath !== undefined) {
     const location = locate(sidecar, volumes, read.configPath);
-    const found = findMismatch(location, 'secret', names.FLUENTBIT_SECRET, names.FLUENTBIT_KEY);
+    const found = findMismatch(location, 'secret', FLUENTBIT_SECRETS, names.FLUENTBIT_KEY);
     if (found !== undefined)
       reasons.push(reason('SIDECAR_CONFIG_ELSEWHERE', { path: read.configPath, found }));
   }

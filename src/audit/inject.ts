@@ -19,6 +19,7 @@ import { type Claims, INJECTED_ANNOTATION, NO_CLAIMS, readClaims, renderClaims }
 import { desire } from './desired.ts';
 import { judge } from './effective.ts';
 import type { Settings } from './settings.ts';
+import { tunePod } from './tune.ts';
 
 /** Set to "pod" on a Deployment that is left to its owner. */
 export const INJECTION_ANNOTATION = 'audit.kubermatic.k8c.io/injection';
@@ -107,7 +108,9 @@ export function injectPod(pod: Pod, settings: Settings): Injected<Pod> {
   const desired = desire(settings, 'pod');
   const claims = readClaims(pod.metadata?.annotations?.[INJECTED_ANNOTATION]);
   const applied = apply(spec, claims, desired);
-  const object = applied.spec === spec ? pod : { ...pod, spec: applied.spec };
+  const isComplete = applied.remaining.length === 0;
+  const tuned = isComplete ? tunePod(applied.spec, desired, settings) : applied.spec;
+  const object = tuned === spec ? pod : { ...pod, spec: tuned };
   return {
     object: annotate(object, INJECTED_ANNOTATION, renderClaims(applied.claims)),
     found: applied.repaired,

@@ -87,12 +87,13 @@ function keyedSources(volume: Volume): KeyedSource[] {
 
 /**
  * Whether a path leads to a key of a ConfigMap or Secret.
+ * @param names of the objects that will do
  * @returns what is there instead, or undefined where it is the wanted file
  */
 export function findMismatch(
   location: Location,
   kind: Source,
-  name: string,
+  names: readonly string[],
   key: string,
 ): string | undefined {
   if (location.located === undefined) return location.problem;
@@ -100,19 +101,16 @@ export function findMismatch(
   const file = path.startsWith('..data/') ? path.slice('..data/'.length) : path;
   const sources = keyedSources(volume);
   if (sources.length === 0) return `volume ${volume.name} is neither a ConfigMap nor a Secret`;
-  const providers = sources.filter(
-    ({ items }) => items === undefined || items.some((item) => cleanPath(item.path) === file),
-  );
-  // A projected volume may have several: the one that names the file wins over those that bring all their keys.
-  const provider = providers.findLast(({ items }) => items !== undefined) ?? providers.at(-1);
-  if (provider === undefined) return `volume ${volume.name} has no file ${file}`;
-  const foundKey = provider.items?.find((item) => cleanPath(item.path) === file)?.key ?? file;
-  const ambiguous = providers.length > 1 && provider.items === undefined;
-  if (provider.kind === kind && provider.name === name && foundKey === key && !ambiguous) return undefined;
-  const noun = provider.kind === 'configMap' ? 'ConfigMap' : 'Secret';
-  return ambiguous
-    ? `volume ${volume.name} joins several objects`
-    : `it is key ${foundKey || '(all of them)'} of ${noun} ${provider.name}`;
+  // A projected volume may have several that bring the file (the last one covers the others, where it exists): each must be a wanted one.
+  let isProvided = false;
+  for (const { kind: found, name, items } of sources) {
+    const foundKey = items === undefined ? file : items.find((item) => cleanPath(item.path) === file)?.key;
+    if (foundKey === undefined) continue;
+    isProvided = true;
+    if (found === kind && names.includes(name) && foundKey === key) continue;
+    return `it is key ${foundKey || '(all of them)'} of ${found === 'configMap' ? 'ConfigMap' : 'Secret'} ${name}`;
+  }
+  return isProvided ? undefined : `volume ${volume.name} has no file ${file}`;
 }
 
 /** Whether kubelet mounts the volume so that the container can write to it. */

@@ -14,6 +14,8 @@ export const LOG_PATH = `${LOG_DIRECTORY}/audit.log`;
 export const LOG_POSITION_PATH = `${LOG_DIRECTORY}/fluentbit.db`;
 
 export const FLUENTBIT_SECRET = 'audit-logs-fluentbit';
+/** Rendered by this software, and mounted over KKP's in pods: KKP rewrites its own on every pass. */
+export const FLUENTBIT_TUNED_SECRET = 'audit-logs-fluentbit-tuned';
 export const FLUENTBIT_KEY = 'fluent-bit.conf';
 /** With the slash that KKP writes. */
 export const FLUENTBIT_DIRECTORY = '/etc/fluent-bit/';

@@ -98,7 +98,8 @@ export function injectDeployment(
 }
 
 /**
- * Puts into a Pod what settings ask for, and what an owner of its Deployment would revert there.
+ * Puts into a Pod what settings ask for, and what an owner of its Deployment would revert there. A pod is injected once, at its creation, and
+ * nothing is ever taken out of it, so that no claims are kept.
  * @param pod as it arrives; stays as it is
  */
 export function injectPod(pod: Pod, settings: Settings): Injected<Pod> {
@@ -106,13 +107,11 @@ export function injectPod(pod: Pod, settings: Settings): Injected<Pod> {
   if (spec === undefined || spec === null)
     return { object: pod, found: [], done: [], remaining: [], problems: [] };
   const desired = desire(settings, 'pod');
-  const claims = readClaims(pod.metadata?.annotations?.[INJECTED_ANNOTATION]);
-  const applied = apply(spec, claims, desired);
+  const applied = apply(spec, NO_CLAIMS, desired);
   const isComplete = applied.remaining.length === 0;
   const tuned = isComplete ? tunePod(applied.spec, desired, settings) : applied.spec;
-  const object = tuned === spec ? pod : { ...pod, spec: tuned };
   return {
-    object: annotate(object, INJECTED_ANNOTATION, renderClaims(applied.claims)),
+    object: tuned === spec ? pod : { ...pod, spec: tuned },
     found: applied.repaired,
     done: applied.repaired.length > 0 ? [reason('INJECTED')] : [],
     remaining: applied.remaining,

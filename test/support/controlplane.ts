@@ -322,10 +322,7 @@ class Starting {
   }
 
   #kubectl(kubeconfig: string, args: readonly string[], options: KubectlOptions): Promise<KubectlResult> {
-    const asArgs =
-      options.as === undefined
-        ? []
-        : [`--as=${options.as.user}`, ...(options.as.groups ?? []).map((group) => `--as-group=${group}`)];
+    const asArgs = options.as === undefined ? [] : kubectlIdentity(options.as);
     return new Promise((resolve, reject) => {
       const child = spawn(this.#binaries.kubectl, [...args, ...asArgs], {
         cwd: options.cwd,
@@ -345,4 +342,11 @@ class Starting {
       child.stdin.end(options.input ?? '');
     });
   }
+}
+
+/** Arguments that make kubectl act as somebody: by a token of their own where they have one, else by impersonation. */
+function kubectlIdentity(identity: Identity): string[] {
+  const token = tokenOf(identity);
+  if (token !== undefined) return [`--token=${token}`];
+  return [`--as=${identity.user}`, ...(identity.groups ?? []).map((group) => `--as-group=${group}`)];
 }

@@ -84,7 +84,7 @@ rules:
         resources: ["secrets", "configmaps", "serviceaccounts/token"]
       - group: authentication.k8s.io
         resources: ["tokenreviews"]
-  # 2. Ways into pods, services and nodes. The command and the target stand in the request's URI, so metadata is enough.
+  # 2. Ways into pods, services and nodes, and what pods have written. The command and the target stand in the request's URI, so metadata is enough.
   - level: Metadata
     resources:
       - group: ""
@@ -94,6 +94,7 @@ rules:
           - pods/portforward
           - pods/proxy
           - pods/ephemeralcontainers
+          - pods/log
           - services/proxy
           - nodes/proxy
   # 3. Who may do what, and what is allowed in: changes with their contents.

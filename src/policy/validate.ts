@@ -137,7 +137,7 @@ function groupProblem(group: string, minor: number): string {
       ? ''
       : `"*" for all groups is read since Kubernetes 1.${ANY_GROUP_SINCE_MINOR}, this is for 1.${minor}; leave "resources" out to mean everything, or list the groups`;
   }
-  if (SUBDOMAIN.test(group) && group.length <= MAX_SUBDOMAIN_CHARACTERS) return '';
+  if (group.length <= MAX_SUBDOMAIN_CHARACTERS && SUBDOMAIN.test(group)) return '';
   const start = `${quote(group)} is no API group`;
   if (group === 'core' || group === 'v1') return `${start}; the core group is ""`;
   if (group.includes('/'))

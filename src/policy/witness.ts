@@ -27,22 +27,30 @@ export interface Restriction {
   readonly users?: readonly string[];
 }
 
-/** Sets of earlier rules, as bits; a search that takes longer than this many steps gives up and claims nothing. */
-const MAX_STEPS = 50_000;
+/** What searches may cost together, in looks at a rule: one that has used it up claims nothing more. */
+export class SearchBudget {
+  left: number;
+  constructor(looks = 5_000_000) {
+    this.left = looks;
+  }
+}
 
 /**
  * @param index of the rule in the policy
  * @param only requests that fit this are looked for
- * @returns a request that the rule decides; undefined where there is none; 'unknown' where the search gave up
+ * @returns a request that the rule decides; undefined where there is none; 'unknown' where the budget did not suffice
  */
 export function findRequest(
   policy: Policy,
   index: number,
   only: Restriction = {},
+  budget: SearchBudget = new SearchBudget(),
 ): RequestAttributes | 'unknown' | undefined {
   const rule = policy.rules[index];
   if (rule === undefined) return undefined;
-  return new Search(policy.rules.slice(0, index), dimensionsOf(rule, only)).run();
+  budget.left -= index;
+  if (budget.left < 0) return 'unknown';
+  return new Search(policy.rules.slice(0, index), dimensionsOf(rule, only), budget).run();
 }
 
 interface Dimensions {
@@ -56,7 +64,8 @@ interface Dimensions {
 function dimensionsOf(rule: PolicyRule, only: Restriction): Dimensions {
   const targets = targetsOf(rule);
   return {
-    targets: only.targets === undefined ? targets : only.targets.filter((target) => takesTarget(rule, target)),
+    targets:
+      only.targets === undefined ? targets : only.targets.filter((target) => takesTarget(rule, target)),
     verbs: meet(rule.verbs, only.verbs),
     users: meet(rule.users, only.users),
     groups: rule.userGroups.length === 0 ? [undefined] : rule.userGroups,
@@ -76,10 +85,11 @@ function meet(values: readonly string[], wanted: readonly string[] | undefined):
 class Search {
   readonly #earlier: readonly PolicyRule[];
   readonly #dimensions: Dimensions;
-  #steps = 0;
+  readonly #budget: SearchBudget;
 
-  constructor(earlier: readonly PolicyRule[], dimensions: Dimensions) {
+  constructor(earlier: readonly PolicyRule[], dimensions: Dimensions, budget: SearchBudget) {
     this.#earlier = earlier;
+    this.#budget = budget;
     this.#dimensions = dimensions;
   }
 
@@ -121,8 +131,8 @@ class Search {
   ): Generator<[T, readonly PolicyRule[]]> {
     const seen = new Set<string>();
     for (const value of values) {
-      this.#steps += rules.length / 16 + 1;
-      if (this.#steps > MAX_STEPS) throw new GaveUp();
+      this.#budget.left -= rules.length + 1;
+      if (this.#budget.left < 0) throw new GaveUp();
       const left: PolicyRule[] = [];
       let signature = '';
       rules.forEach((rule, index) => {
@@ -130,7 +140,6 @@ class Search {
         left.push(rule);
         signature += `${index},`;
       });
-      // A value that is left by no rule ends the search in one step: no need to look at it last.
       if (seen.has(signature)) continue;
       seen.add(signature);
       yield [value, left];
@@ -143,19 +152,30 @@ class GaveUp extends Error {}
 // --- one field of a rule against one choice
 
 function takesVerb(rule: PolicyRule, verb: string): boolean {
-  return rule.verbs.length === 0 || rule.verbs.includes(verb);
+  return rule.verbs.length === 0 || setOf(rule.verbs).has(verb);
 }
 
 function takesUser(rule: PolicyRule, user: string): boolean {
-  return rule.users.length === 0 || rule.users.includes(user);
+  return rule.users.length === 0 || setOf(rule.users).has(user);
 }
 
 function takesGroup(rule: PolicyRule, group: string | undefined): boolean {
-  return rule.userGroups.length === 0 || (group !== undefined && rule.userGroups.includes(group));
+  return rule.userGroups.length === 0 || (group !== undefined && setOf(rule.userGroups).has(group));
 }
 
 function takesNamespace(rule: PolicyRule, namespace: string): boolean {
-  return rule.namespaces.length === 0 || rule.namespaces.includes(namespace);
+  return rule.namespaces.length === 0 || setOf(rule.namespaces).has(namespace);
+}
+
+const sets = new WeakMap<readonly string[], ReadonlySet<string>>();
+
+function setOf(values: readonly string[]): ReadonlySet<string> {
+  let set = sets.get(values);
+  if (set === undefined) {
+    set = new Set(values);
+    sets.set(values, set);
+  }
+  return set;
 }
 
 function takesTarget(rule: PolicyRule, target: Target): boolean {
@@ -173,21 +193,28 @@ function takesTarget(rule: PolicyRule, target: Target): boolean {
 function takesResource(item: GroupResources, target: Target): boolean {
   if (item.group !== target.apiGroup && item.group !== '*') return false;
   if (item.resources.length === 0) return true;
-  if (item.resourceNames.length > 0 && !item.resourceNames.includes(target.name)) return false;
+  if (item.resourceNames.length > 0 && !setOf(item.resourceNames).has(target.name)) return false;
   const { resource, subresource } = target;
   const combined = subresource === '' ? resource : `${resource}/${subresource}`;
-  return item.resources.some(
-    (pattern) =>
-      pattern === '*' ||
-      pattern === combined ||
-      (subresource !== '' && pattern === `*/${subresource}`) ||
-      pattern === `${resource}/*`,
+  const patterns = setOf(item.resources);
+  return (
+    patterns.has('*') ||
+    patterns.has(combined) ||
+    (subresource !== '' && patterns.has(`*/${subresource}`)) ||
+    patterns.has(`${resource}/*`)
   );
 }
 
 // --- what a rule is about
 
-const NO_TARGET: Target = { isResource: true, apiGroup: '', resource: '', subresource: '', name: '', path: '' };
+const NO_TARGET: Target = {
+  isResource: true,
+  apiGroup: '',
+  resource: '',
+  subresource: '',
+  name: '',
+  path: '',
+};
 
 /** A resource as a target: `pods`, `pods/exec`. */
 export function resourceTarget(apiGroup: string, pattern: string, name: string = SOMETHING_ELSE): Target {

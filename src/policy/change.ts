@@ -1,0 +1,120 @@
+/** The verdict on a write of a policy, for whoever stores it: pure, and fast enough for an admission webhook. */
+import {
+  comparePolicies,
+  comparisonCost,
+  type Difference,
+  representativeFor,
+  writtenLevel,
+} from './compare.ts';
+import { evaluate } from './evaluate.ts';
+import { lint } from './lint.ts';
+import { PRESETS } from './presets.ts';
+import { formatProblem } from './problem.ts';
+import { readPolicy } from './read.ts';
+import { REPRESENTATIVE_REQUESTS } from './requests.ts';
+import { compareLevels, type Policy } from './types.ts';
+
+export interface PolicyChange {
+  /** Undefined where nothing was stored before. */
+  readonly oldText?: string | undefined;
+  readonly newText: string;
+  readonly enforced: boolean;
+  /** Name of a preset: the least that must be logged where audit logging is enforced. */
+  readonly demandedPreset?: string | undefined;
+  /** Minor version of the Kubernetes 1.x that will read the policy; the newest known where it is not given. */
+  readonly kubernetesMinor?: number | undefined;
+}
+
+export interface PolicyVerdict {
+  /** Why kube-apiserver would not start; one line each, with its place. */
+  readonly errors: readonly string[];
+  /** What is questionable; one line each, worst first. */
+  readonly warnings: readonly string[];
+  /** Where enforced: what would be logged less than is demanded; one line each. Empty where errors are not. */
+  readonly lessLogged: readonly string[];
+}
+
+/**
+ * | demanded preset | old policy | too little is |
+ * |---|---|---|
+ * | any | any | any representative request logged less than by the preset, and less than by the old policy where that is valid |
+ * | none | valid | an essential request that the old policy logged and the new one does not |
+ * | none | none, or invalid | a policy that logs no essential request at all |
+ *
+ * A policy that was too weak before may be edited without being made stronger: only a change towards less counts.
+ * @throws {Error} where the demanded preset does not exist
+ */
+export function judgePolicyChange(change: PolicyChange): PolicyVerdict {
+  const options = { kubernetesMinor: change.kubernetesMinor };
+  const read = readPolicy(change.newText, options);
+  const { policy } = read;
+  if (policy === undefined) {
+    return {
+      errors: read.errors.map(formatProblem),
+      warnings: read.warnings.map(formatProblem),
+      lessLogged: [],
+    };
+  }
+  const findings = lint(policy, { root: read.root, text: change.newText }).filter(
+    ({ severity }) => severity === 'warning',
+  );
+  const old = change.oldText === undefined ? undefined : readPolicy(change.oldText, options).policy;
+  return {
+    errors: [],
+    warnings: [...read.warnings, ...findings].map(formatProblem),
+    lessLogged: change.enforced ? tooLittle(policy, old, change.demandedPreset) : [],
+  };
+}
+
+/** Half a second. A policy that one reads and understands stays a hundred times below. */
+const MAX_COMPARISON_COST = 50_000_000;
+
+function tooLittle(policy: Policy, old: Policy | undefined, demandedPreset: string | undefined): string[] {
+  if (demandedPreset !== undefined && demandedPreset !== '') {
+    const demanded = readPreset(demandedPreset);
+    const policies = old === undefined ? [demanded, policy] : [demanded, policy, old];
+    if (comparisonCost(policies) > MAX_COMPARISON_COST) return [tooLarge(policy)];
+    return comparePolicies(demanded, policy, representativeFor(...policies))
+      .filter(({ change, request, after }) => {
+        if (change !== 'less') return false;
+        return (
+          old === undefined ||
+          compareLevels(writtenLevel(after, request), writtenLevel(evaluate(old, request), request)) < 0
+        );
+      })
+      .map(describeDifference);
+  }
+  if (old !== undefined) {
+    if (comparisonCost([old, policy]) > MAX_COMPARISON_COST) return [tooLarge(policy)];
+    return comparePolicies(old, policy)
+      .filter(({ essential, request, after }) => essential && writtenLevel(after, request) === 'None')
+      .map(describeDifference);
+  }
+  const logsAny = REPRESENTATIVE_REQUESTS.some(
+    ({ essential, request }) => essential && writtenLevel(evaluate(policy, request), request) !== 'None',
+  );
+  return logsAny
+    ? []
+    : ['nothing that matters would be logged: no access to secrets, no exec, no change to RBAC or workloads'];
+}
+
+/** What cannot be compared might hide anything. */
+function tooLarge(policy: Policy): string {
+  return `the policy is too large to be compared with what is demanded (${policy.rules.length} rules); name fewer users, groups, namespaces and objects`;
+}
+
+function readPreset(name: string): Policy {
+  const text = PRESETS.get(name);
+  const policy = text === undefined ? undefined : readPolicy(text).policy;
+  if (policy === undefined) {
+    throw new Error(`no policy preset is named "${name}"; there are ${[...PRESETS.keys()].join(', ')}`);
+  }
+  return policy;
+}
+
+/** `get secrets by a user: None instead of Metadata (rule 3 of the new policy)` */
+function describeDifference({ title, request, before, after }: Difference): string {
+  const rule =
+    after.rule === undefined ? 'no rule of the new policy matches' : `rules[${after.rule}] decides`;
+  return `${title}: ${writtenLevel(after, request)} instead of ${writtenLevel(before, request)} (${rule})`;
+}

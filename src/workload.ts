@@ -3,7 +3,15 @@
  * does is told so instead of being judged.
  */
 import { ReviewError } from './admission.ts';
-import type { Deployment, KubernetesObject, Pod, PodSpec } from './kubernetes.ts';
+import type {
+  Container,
+  Deployment,
+  KubernetesObject,
+  Pod,
+  PodSpec,
+  Volume,
+  VolumeMount,
+} from './kubernetes.ts';
 
 type Check = (value: unknown, path: string) => void;
 
@@ -45,6 +53,12 @@ const metadata = record({
   annotations: optional(map(text)),
 });
 const items = optional(list(record({ key: text, path: text })));
+const volumeMount = record({
+  name: text,
+  mountPath: text,
+  subPath: optional(text),
+  subPathExpr: optional(text),
+});
 const container = record({
   name: text,
   image: optional(text),
@@ -52,25 +66,25 @@ const container = record({
   args: optional(list(text)),
   env: optional(list(record({ name: text, value: optional(text) }))),
   envFrom: optional(list(record({}))),
-  volumeMounts: optional(
-    list(record({ name: text, mountPath: text, subPath: optional(text), subPathExpr: optional(text) })),
-  ),
+  volumeMounts: optional(list(volumeMount)),
   resources: optional(record({ limits: optional(record({})), requests: optional(record({})) })),
   workingDir: optional(text),
+});
+const sourceOf = record({ name: optional(text), items });
+const volume = record({
+  name: text,
+  configMap: optional(sourceOf),
+  secret: optional(record({ secretName: optional(text), items })),
+  projected: optional(
+    record({
+      sources: optional(list(record({ configMap: optional(sourceOf), secret: optional(sourceOf) }))),
+    }),
+  ),
 });
 const podSpec = record({
   containers: optional(list(container)),
   initContainers: optional(list(container)),
-  volumes: optional(
-    list(
-      record({
-        name: text,
-        configMap: optional(record({ name: optional(text), items })),
-        secret: optional(record({ secretName: optional(text), items })),
-        projected: optional(record({ sources: optional(list(record({}))) })),
-      }),
-    ),
-  ),
+  volumes: optional(list(volume)),
 });
 const checkDeployment = record({
   metadata: optional(metadata),
@@ -98,6 +112,21 @@ export function readPod(object: KubernetesObject | undefined): Pod {
   checkPod(object, '');
   return object as Pod;
 }
+
+const passes =
+  <T>(check: Check) =>
+  (value: unknown): value is T => {
+    try {
+      check(value, '');
+      return true;
+    } catch {
+      return false;
+    }
+  };
+/** Whether a value has the shape of a volume as far as this software reads it; so the other two. */
+export const isVolume = passes<Volume>(volume);
+export const isVolumeMount = passes<VolumeMount>(volumeMount);
+export const isContainer = passes<Container>(container);
 
 /** The pod spec of a Deployment, empty where there is none. */
 export const podSpecOf = (deployment: Deployment | undefined): PodSpec =>

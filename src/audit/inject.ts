@@ -12,11 +12,20 @@
  * | auto        | any, the Deployment was left before and is not effective | as the owner wrote it | injected  |
  * | auto        | anyone else                                            | injected             | completed |
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Deployment, Pod, PodSpec } from '../kubernetes.ts';
 import { type Reason, reason } from '../reasons.ts';
-import { apply, holdsPart, unapply } from './apply.ts';
-import { type Claims, INJECTED_ANNOTATION, NO_CLAIMS, readClaims, renderClaims } from './claims.ts';
+import { apply, unapply } from './apply.ts';
+import {
+  type Claims,
+  INJECTED_ANNOTATION,
+  NO_CLAIMS,
+  type Part,
+  readClaims,
+  renderClaims,
+} from './claims.ts';
 import { desire } from './desired.ts';
+import { findPart } from './draft.ts';
 import { judge } from './effective.ts';
 import type { Settings } from './settings.ts';
 import { tunePod } from './tune.ts';
@@ -60,35 +69,38 @@ export function injectDeployment(
     kept: Claims,
     isLeft: boolean,
     outcome: Omit<Injected<Deployment>, 'object' | 'problems'>,
-  ) => ({
-    object: rebuild(deployment, result, kept, isLeft),
+  ): Injected<Deployment> => ({
+    object: rebuild(deployment, claimed, result, kept, isLeft),
     problems: desired.problems,
     ...outcome,
   });
+  /** Nothing is put in, and what is still ours goes, so that the owner finds just what it wrote. */
+  const leave = (found: readonly Reason[], claims: Claims, done: readonly Reason[]): Injected<Deployment> => {
+    const own = unapply(spec, claims);
+    const remaining = own === spec ? found : judge(own, desired).reasons;
+    const isLeft = injection === 'auto' && remaining.length > 0;
+    return finish(own, NO_CLAIMS, isLeft, { found, done, remaining });
+  };
 
   const { injection } = settings.options;
   const isLeft = injection === 'pod' || (injection === 'auto' && annotations[INJECTION_ANNOTATION] === 'pod');
-  const takesOut =
-    injection === 'auto' && isPlatform && [...claimed.parts].some((part) => !holdsPart(spec, part));
-  if (isLeft || takesOut) {
-    const { reasons } = judge(spec, desired);
-    if (reasons.length > 0) {
-      // Nothing is put in, and what is still ours goes, so that the owner finds just what it wrote.
-      const done = takesOut && !isLeft ? [reason('LEFT_TO_OWNER')] : [];
-      return finish(unapply(spec, dropNewlyWritten(claimed, old())).spec, NO_CLAIMS, injection === 'auto', {
-        found: reasons,
-        done,
-        remaining: reasons,
-      });
-    }
+  if (isLeft) {
+    const found = judge(spec, desired).reasons;
+    if (isPlatform || found.length > 0)
+      return leave(found, dropRendered(claimed, spec, old(), isPlatform).claims, []);
   }
   let applied = apply(spec, claimed, desired);
-  if (claimed.parts.size > 0 && (applied.spec !== spec || removes(claimed, applied.claims))) {
-    applied = apply(spec, dropNewlyWritten(claimed, old()), desired);
+  if (claimed.parts.size > 0 && applied.spec !== spec) {
+    const { claims, rendered } = dropRendered(claimed, spec, old(), isPlatform);
+    if (injection === 'auto' && isPlatform && rendered) {
+      const found = judge(spec, desired).reasons;
+      if (found.length > 0) return leave(found, claims, [reason('LEFT_TO_OWNER')]);
+    }
+    applied = apply(spec, claims, desired);
   }
   const done = [
-    ...(applied.repaired.length > 0 ? [reason('INJECTED')] : []),
-    ...(removes(claimed, applied.claims) ? [reason('REMOVED')] : []),
+    ...(applied.repaired.length > 0 && applied.spec !== spec ? [reason('INJECTED')] : []),
+    ...(applied.removed ? [reason('REMOVED')] : []),
   ];
   return finish(applied.spec, applied.claims, false, {
     found: applied.repaired,
@@ -124,40 +136,70 @@ export function uninjectDeployment(deployment: Deployment): Deployment {
   const spec = deployment.spec?.template?.spec;
   if (spec === undefined || spec === null) return deployment;
   const claims = readClaims(deployment.metadata?.annotations?.[INJECTED_ANNOTATION]);
-  return rebuild(deployment, unapply(spec, claims).spec, NO_CLAIMS, false);
+  return rebuild(deployment, claims, unapply(spec, claims), NO_CLAIMS, false);
 }
 
-/** A part that this very write brings was rendered by its writer, whatever the annotation says. */
-function dropNewlyWritten(claims: Claims, old: Deployment | undefined): Claims {
+/**
+ * Gives up the claims to what this very write brings, whatever the annotation says: a part that the stored object does not have, and, where
+ * the platform writes, one that it has otherwise.
+ * @returns `rendered`: the writer took out or replaced something that was ours
+ */
+function dropRendered(
+  claims: Claims,
+  spec: PodSpec,
+  old: Deployment | undefined,
+  isPlatform: boolean,
+): { claims: Claims; rendered: boolean } {
   const oldSpec = old?.spec?.template?.spec;
-  if (claims.parts.size === 0 || oldSpec === undefined || oldSpec === null) return claims;
-  return {
-    parts: new Set([...claims.parts].filter((part) => holdsPart(oldSpec, part))),
-    displaced: claims.displaced,
-  };
+  if (claims.parts.size === 0 || oldSpec === undefined || oldSpec === null)
+    return { claims, rendered: false };
+  const parts = new Set<Part>();
+  let rendered = false;
+  for (const part of claims.parts) {
+    const before = findPart(oldSpec, part);
+    if (before === undefined) continue;
+    const isChanged = isPlatform && !isDeepStrictEqual(before, findPart(spec, part));
+    if (isChanged) rendered = true;
+    else parts.add(part);
+  }
+  return { claims: { ...claims, parts }, rendered };
 }
 
-const removes = (before: Claims, after: Claims): boolean =>
-  [...before.parts].some((part) => !after.parts.has(part));
-
-function rebuild(deployment: Deployment, spec: PodSpec, claims: Claims, isLeft: boolean): Deployment {
+function rebuild(
+  deployment: Deployment,
+  claimed: Claims,
+  spec: PodSpec,
+  claims: Claims,
+  isLeft: boolean,
+): Deployment {
+  const { annotations } = deployment.metadata ?? {};
+  const hadEmpty =
+    claimed.empty.has('annotations') || (annotations && Object.keys(annotations).length === 0) === true;
+  const isMarked = hadEmpty && claims.parts.size > 0;
+  const kept: Claims = isMarked ? { ...claims, empty: new Set([...claims.empty, 'annotations']) } : claims;
   let object = deployment;
   if (spec !== deployment.spec?.template?.spec) {
     object = { ...object, spec: { ...object.spec, template: { ...object.spec?.template, spec } } };
   }
-  object = annotate(object, INJECTED_ANNOTATION, renderClaims(claims));
-  return annotate(object, INJECTION_ANNOTATION, isLeft ? 'pod' : undefined);
+  object = annotate(object, INJECTED_ANNOTATION, renderClaims(kept), hadEmpty);
+  return annotate(object, INJECTION_ANNOTATION, isLeft ? 'pod' : undefined, hadEmpty);
 }
 
-/** Sets an annotation, or removes it where the value is undefined. */
-function annotate<T extends Deployment | Pod>(object: T, key: string, value: string | undefined): T {
+/**
+ * Sets an annotation, or removes it where the value is undefined.
+ * @param keepsEmpty whether the map stays when its last annotation goes
+ */
+function annotate(
+  object: Deployment,
+  key: string,
+  value: string | undefined,
+  keepsEmpty: boolean,
+): Deployment {
   const annotations = object.metadata?.annotations;
   if (annotations?.[key] === value) return object;
   const { [key]: _removed, ...others } = annotations ?? {};
   const next = value === undefined ? others : { ...others, [key]: value };
   const { annotations: _old, ...metadata } = object.metadata ?? {};
-  return {
-    ...object,
-    metadata: Object.keys(next).length === 0 ? metadata : { ...metadata, annotations: next },
-  };
+  const isGone = Object.keys(next).length === 0 && !keepsEmpty;
+  return { ...object, metadata: isGone ? metadata : { ...metadata, annotations: next } };
 }

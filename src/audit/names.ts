@@ -62,11 +62,12 @@ export const VOLUME_RANK: ReadonlyMap<string, number> = new Map(
 
 /**
  * Where an element goes into a list of named elements.
- * @param names of the list's elements
  * @returns the index behind the last of those that precede it; the end where there is none
  */
-export function placeByRank(names: readonly string[], name: string): number {
+export function placeByRank(list: readonly { readonly name: string }[], name: string): number {
   const rank = VOLUME_RANK.get(name) ?? Number.POSITIVE_INFINITY;
-  const index = names.findLastIndex((other) => (VOLUME_RANK.get(other) ?? Number.POSITIVE_INFINITY) < rank);
-  return index === -1 ? names.length : index + 1;
+  const index = list.findLastIndex(
+    (other) => (VOLUME_RANK.get(other.name) ?? Number.POSITIVE_INFINITY) < rank,
+  );
+  return index === -1 ? list.length : index + 1;
 }

@@ -15,6 +15,13 @@ export interface UserInfo {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
+/** Who set which fields (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management). */
+export interface ManagedFieldsEntry {
+  readonly manager?: unknown;
+  readonly operation?: unknown;
+  readonly fieldsV1?: unknown;
+}
+
 export const OPERATIONS = ['CREATE', 'UPDATE', 'DELETE', 'CONNECT'] as const;
 
 export interface AdmissionRequest {
@@ -33,6 +40,8 @@ export interface AdmissionRequest {
   readonly object: KubernetesObject | undefined;
   /** Undefined on CREATE. Parsed at the first call: most decisions never need it, and it is half of the body. */
   oldObject(): KubernetesObject | undefined;
+  /** `metadata.managedFields` of the old object; parses the whole body again, so it is only for the rare case that needs it. */
+  oldManagedFields(): readonly ManagedFieldsEntry[];
   /** Of the request's options; "" where they name none. */
   readonly fieldManager: string;
 }

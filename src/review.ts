@@ -5,7 +5,14 @@
  * cut out of the bytes before JSON.parse sees them. Each cut below is taken only where the bytes around it prove that the rest reads as it
  * would in the whole; otherwise the whole is parsed. test/review.fuzz.test.ts compares the two ways.
  */
-import { type AdmissionRequest, type Decision, OPERATIONS, ReviewError, type UserInfo } from './admission.ts';
+import {
+  type AdmissionRequest,
+  type Decision,
+  type ManagedFieldsEntry,
+  OPERATIONS,
+  ReviewError,
+  type UserInfo,
+} from './admission.ts';
 import type { JsonObject, JsonValue, KubernetesObject } from './kubernetes.ts';
 
 const API_VERSION = 'admission.k8s.io/v1';
@@ -82,8 +89,18 @@ export function readReview(body: Buffer): AdmissionRequest {
       old ??= { value: kubernetesObject(oldObject(), 'request.oldObject') };
       return old.value;
     },
+    oldManagedFields: () => readManagedFields(body),
     fieldManager: text(options.fieldManager, 'request.options.fieldManager'),
   };
+}
+
+/** From the body itself, since the objects come without it; an entry that is no object is left out. */
+function readManagedFields(body: Buffer): ManagedFieldsEntry[] {
+  const review = JSON.parse(body.toString('utf8')) as JsonObject;
+  const old = isRecord(review.request) ? review.request.oldObject : undefined;
+  const metadata = isRecord(old) ? old.metadata : undefined;
+  const list = isRecord(metadata) ? metadata.managedFields : undefined;
+  return Array.isArray(list) ? list.filter(isRecord) : [];
 }
 
 /**

@@ -3,6 +3,7 @@ import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
 import { findIneffective, judgeWorkload, settingsOf } from '../audit/enforce.ts';
 import { injectDeployment } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
+import { isReapplied } from '../audit/reapply.ts';
 import type { Resolution } from '../audit/settings.ts';
 import type { Deployment } from '../kubernetes.ts';
 import type { Reason } from '../reasons.ts';
@@ -41,6 +42,8 @@ export function mutateDeployment(call: Call): Answer {
     if (isPlatform || request.operation === 'CREATE') return pass([]);
     const verdict = judgeWorkload(() => podSpecOf(old()), injected.found, resolution);
     if (verdict.attempts.length === 0) return pass([]);
+    const { fieldManager, oldManagedFields } = request;
+    if (isReapplied(old(), deployment, verdict.attempts, fieldManager, oldManagedFields)) return pass([]);
     return refuse(call, subjectOf(request), cluster, verdict, resolution, pass);
   });
 }

@@ -36,8 +36,7 @@ describe('the main job', {
     await seed?.stop();
   });
 
-  const bare = (cluster: string): string =>
-    JSON.stringify({ apiVersion: 'apps/v1', kind: 'Deployment', ...renderKkp({ cluster }) });
+  const bare = (cluster: string): string => JSON.stringify(renderKkp({ cluster }));
   const get = (cluster: string): Promise<Stored> =>
     seed.client.request<Stored>('GET', deploymentPath(cluster));
   const template = async (cluster: string) => (await get(cluster)).spec.template.spec;
@@ -64,14 +63,21 @@ describe('the main job', {
     assert.deepEqual(injected, stored.spec.template.spec);
   });
 
-  test('applying the same Deployment again changes neither generation nor resourceVersion', async () => {
-    await createCluster(seed.client, { name: 'twice', datacenter: 'enforcing' });
-    await succeed(['apply', '-f', '-'], bare('twice'));
-    const first = await get('twice');
-    await succeed(['apply', '-f', '-'], bare('twice'));
-    const second = await get('twice');
-    assert.deepEqual(second.metadata, first.metadata);
-  });
+  for (const how of ['client-side', 'server-side']) {
+    test(`applying the same Deployment again, ${how}, changes neither generation nor resourceVersion`, async () => {
+      const name = `twice-${how}`;
+      const apply = () => succeed(['apply', `--server-side=${how === 'server-side'}`, '-f', '-'], bare(name));
+      await createCluster(seed.client, { name, datacenter: 'enforcing' });
+      await apply();
+      const first = await get(name);
+      await apply();
+      const { generation, resourceVersion } = (await get(name)).metadata;
+      assert.deepEqual(
+        [generation, resourceVersion],
+        [first.metadata.generation, first.metadata.resourceVersion],
+      );
+    });
+  }
 
   test('create, update, dry run, server-side apply and replace all end in the same template', async () => {
     const clusters = ['by-create', 'by-update', 'by-dry-run', 'by-server-side', 'by-replace'];

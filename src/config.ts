@@ -36,6 +36,17 @@ export interface DatacenterOptions {
   readonly policy: { readonly preset: string; readonly text: string };
   /** Where the sidecar's outputs and webhook backends may connect to. */
   readonly egress: readonly { readonly cidr: string; readonly port: number }[];
+  /** How the controller brings clusters in line. */
+  readonly rollout: {
+    /** So many clusters at a time. */
+    readonly maxInFlight: number;
+    /** No more are begun while so many did not become healthy in time. */
+    readonly maxFailures: number;
+    /** After so long a cluster in flight counts as failed. */
+    readonly timeoutSeconds: number;
+    /** So long the owner of a Deployment has to render it by itself, before the controller sends it through the hook. */
+    readonly graceSeconds: number;
+  };
 }
 
 export interface Config {
@@ -59,6 +70,7 @@ const oneOf = (...values: string[]): JsonObject => ({ enum: values });
 const texts: JsonObject = { type: 'array', items: { type: 'string' } };
 const text: JsonObject = { type: 'string' };
 const count: JsonObject = { type: 'integer', minimum: 0 };
+const positive: JsonObject = { type: 'integer', minimum: 1 };
 const flag: JsonObject = { type: 'boolean' };
 const size: JsonObject = { type: 'string', pattern: '^[0-9]+([kKmMgG][bB]?)?$' };
 
@@ -81,6 +93,12 @@ const DATACENTER_SCHEMA = object({
       required: ['cidr', 'port'],
     },
   },
+  rollout: object({
+    maxInFlight: positive,
+    maxFailures: positive,
+    timeoutSeconds: positive,
+    graceSeconds: count,
+  }),
 });
 
 /** JSON Schema of the file: every field may be left out. */
@@ -103,6 +121,7 @@ export const DEFAULT_DATACENTER_OPTIONS: DatacenterOptions = {
   retention: { maxAgeDays: 30, maxBackups: 10, maxSizeMegabytes: 100 },
   policy: { preset: 'metadata', text: '' },
   egress: [],
+  rollout: { maxInFlight: 5, maxFailures: 3, timeoutSeconds: 600, graceSeconds: 15 },
 };
 
 export const DEFAULT_CONFIG: Config = {

@@ -7,6 +7,8 @@ import { type EnvVar, isJsonObject, type KubernetesObject, type ResourceRequirem
 export const KKP_GROUP = 'kubermatic.k8c.io';
 /** KKP's own opt-out from enforcement; only exactly "true" counts (KKP, `SkipAuditLoggingEnforcementAnnotation`). */
 export const SKIP_ENFORCEMENT_ANNOTATION = 'kubermatic.k8c.io/skip-audit-logging-enforcement';
+/** Set to "true" by the controller on the namespaces and Clusters where audit logging is enforced, so that selectors find them. */
+export const ENFORCED_LABEL = 'audit.kubermatic.k8c.io/enforced';
 /** KKP's convention: the namespace of cluster X is cluster-X until `status.namespaceName` says otherwise. */
 export const CLUSTER_NAMESPACE_PREFIX = 'cluster-';
 
@@ -60,6 +62,8 @@ export interface ClusterView {
   readonly paused: boolean;
   /** Label `worker-name`, "" where there is none. */
   readonly workerName: string;
+  /** Whether ENFORCED_LABEL is set. */
+  readonly labelled?: true;
   readonly deleting: boolean;
 }
 
@@ -128,6 +132,7 @@ export function viewCluster(cluster: KubernetesObject): ClusterView {
     annotations,
     paused: field(spec, 'pause') === true,
     workerName: text(field(field(meta, 'labels'), 'worker-name')),
+    ...(field(field(meta, 'labels'), ENFORCED_LABEL) === 'true' ? { labelled: true } : {}),
     deleting: text(field(meta, 'deletionTimestamp')) !== '',
   };
 }

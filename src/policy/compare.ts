@@ -70,11 +70,10 @@ function compareEvaluations(
 ): Difference['change'] | 'same' {
   const order = compareLevels(writtenLevel(after, request), writtenLevel(before, request));
   if (order !== 0) return order < 0 ? 'less' : 'more';
-  if (writtenLevel(after, request) === 'None') return 'same';
-  const same =
-    before.omitManagedFields === after.omitManagedFields &&
-    before.omitStages.join() === after.omitStages.join();
-  return same ? 'same' : 'other';
+  const level = writtenLevel(after, request);
+  if (level === 'None') return 'same';
+  const sameBodies = level === 'Metadata' || before.omitManagedFields === after.omitManagedFields;
+  return sameBodies && before.omitStages.join() === after.omitStages.join() ? 'same' : 'other';
 }
 
 /** What a comparison with all variants would cost, in evaluations of one rule. */

@@ -52,6 +52,25 @@ export function expandVariables(text: string, environment: ReadonlyMap<string, s
   });
 }
 
+/**
+ * What kubelet starts: `command` and `args`, with variables expanded as far as the object tells their values.
+ * @returns the arguments; `isKnown` tells those that depend on nothing else
+ */
+export function expandArguments(container: Container): string[] {
+  const raw = [...(container.command ?? []), ...(container.args ?? [])];
+  const usesVariables = raw.some((argument) => argument.includes('$('));
+  if (!usesVariables && !raw.some((argument) => argument.includes('$$'))) return raw;
+  const environment = readEnvironment(container);
+  const mayHaveOthers = (container.envFrom?.length ?? 0) > 0;
+  return raw.map((argument) => {
+    if (!argument.includes('$')) return argument;
+    const expanded = expandVariables(argument, environment);
+    return mayHaveOthers ? expanded.replace(/\$\([^)]*\)/g, UNKNOWN) : expanded;
+  });
+}
+
+export const isKnown = (text: string): boolean => !text.includes(UNKNOWN);
+
 /** The environment of a container as far as the object tells it. */
 function readEnvironment(container: Container): Map<string, string> {
   const environment = new Map<string, string>();
@@ -95,19 +114,13 @@ const parsed = new WeakMap<Container, CommandLine>();
 function parse(container: Container): CommandLine {
   const command = container.command ?? [];
   const raw = [...command, ...(container.args ?? [])];
-  const usesVariables = raw.some((argument) => argument.includes('$('));
-  const environment = usesVariables ? readEnvironment(container) : new Map<string, string>();
-  const mayHaveOthers = usesVariables && (container.envFrom?.length ?? 0) > 0;
-  const argv = raw.map((argument) => {
-    if (!argument.includes('$')) return argument;
-    const expanded = expandVariables(argument, environment);
-    return mayHaveOthers ? expanded.replace(/\$\([^)]*\)/g, UNKNOWN) : expanded;
-  });
+  const argv = expandArguments(container);
 
   const flags: Flag[] = [];
   const strays: string[] = [];
   const unknown: string[] = [];
-  const known = (value: string): string | undefined => (value.includes(UNKNOWN) ? undefined : value);
+  const known = (value: string): string | undefined => (isKnown(value) ? value : undefined);
+  let isAmbiguous = false;
   const first = skipProgram(argv, command.length);
   let end = argv.length;
   let index = first === -1 ? argv.length : first;
@@ -123,12 +136,14 @@ function parse(container: Container): CommandLine {
     const equals = argument.indexOf('=');
     const name = argument.slice(2, equals === -1 ? undefined : equals).replaceAll('_', '-');
     if (!argument.startsWith('--')) {
-      if (argument.includes(UNKNOWN)) unknown.push(raw[start] ?? '');
-      else if (/^-v\d*$|^-v=/.test(argument)) {
+      if (!isKnown(argument)) unknown.push(raw[start] ?? '');
+      else if (/^-v\d*$|^-v=/.test(argument) && (argument !== '-v' || index < argv.length)) {
         if (argument === '-v') index += 1;
       } else if (argument !== '' && argument !== '-h') strays.push(raw[start] ?? '');
-    } else if (name.includes(UNKNOWN)) {
+    } else if (!isKnown(name)) {
       unknown.push(raw[start] ?? '');
+    } else if (name === '' || name.startsWith('-')) {
+      strays.push(raw[start] ?? '');
     } else if (equals !== -1) {
       flags.push({ name, value: known(argument.slice(equals + 1)), start, end: index });
     } else if (takesNext(name, argv[index])) {
@@ -137,9 +152,12 @@ function parse(container: Container): CommandLine {
         strays.push(raw[start] ?? '');
         break;
       }
+      // Whether a flag that no list knows took the argument before decides whether this is a value or a flag of its own.
+      if (isAmbiguous && /^--audit[-_]/.test(argv[index] ?? '')) unknown.push(raw[index] ?? '');
       flags.push({ name, value: known(argv[index] ?? ''), start, end: index + 1 });
       index += 1;
     } else {
+      if (!BOOLEAN_FLAGS.has(name)) isAmbiguous = true;
       flags.push({ name, value: 'true', start, end: index });
     }
   }

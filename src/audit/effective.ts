@@ -9,6 +9,7 @@ import { type Desired, findStarvedLimit, splitImage } from './desired.ts';
 import { findMismatch, isWritable, type Located, locate } from './mounts.ts';
 import * as names from './names.ts';
 import { readSidecarArguments } from './sidecar-arguments.ts';
+import { findTampering } from './tampering.ts';
 import { findWeakenings } from './weakenings.ts';
 
 /** What was read of a pod spec on the way to a judgement; repairs start from it. */
@@ -50,10 +51,12 @@ export function judge(spec: PodSpec, desired: Desired): Reading {
   if (desired.webhook !== undefined) {
     judgeWebhook(apiserver, commandLine, volumes, desired.webhook.auditWebhookConfig.name, reasons);
   }
+  let log: Located | undefined;
   if (desired.sidecar !== undefined) {
-    const log = judgeLog(apiserver, commandLine, volumes, reasons);
+    log = judgeLog(apiserver, commandLine, volumes, reasons);
     judgeSidecar(spec, sidecar, apiserver, log, desired, reasons);
   }
+  reasons.push(...findTampering(spec, apiserver, desired.sidecar && sidecar, log));
   const backends = new Set<'log' | 'webhook'>();
   if (desired.sidecar !== undefined) backends.add('log');
   if (desired.webhook !== undefined) backends.add('webhook');
@@ -61,15 +64,6 @@ export function judge(spec: PodSpec, desired: Desired): Reading {
     reasons.push(reason('LOG_WEAKENED', { flag: `--${name}`, value, why }));
   }
   return { apiserver, commandLine, sidecar, reasons };
-}
-
-/** Whether a container of the pod is an apiserver by what it starts, whatever it is called. */
-export function runsApiserver(spec: PodSpec): boolean {
-  return [...(spec.containers ?? []), ...(spec.initContainers ?? [])].some((container) =>
-    (container.command?.length ?? 0) > 0
-      ? parseCommandLine(container).isApiserver
-      : splitImage(container.image ?? '').repository.endsWith('kube-apiserver'),
-  );
 }
 
 const FLUENTBIT_SECRETS = [names.FLUENTBIT_SECRET, names.FLUENTBIT_TUNED_SECRET];
@@ -194,8 +188,13 @@ function judgeSidecar(
     return;
   }
   const volumes = spec.volumes ?? [];
-  if (spec.initContainers?.includes(sidecar) === true && sidecar.restartPolicy !== 'Always') {
-    reasons.push(reason('SIDECAR_NOT_RUNNING'));
+  const isInit = spec.containers?.includes(sidecar) !== true;
+  const { restartPolicy = null } = sidecar;
+  if (restartPolicy !== 'Always' && (isInit || restartPolicy !== null)) {
+    const found = isInit
+      ? 'an init container without restartPolicy: Always'
+      : `of restartPolicy ${restartPolicy}`;
+    reasons.push(reason('SIDECAR_NOT_RUNNING', { found }));
   }
   if (!isKnownImage(sidecar.image ?? '', apiserver.image ?? '', desired)) {
     reasons.push(reason('SIDECAR_IMAGE', { image: sidecar.image ?? '(none)' }));

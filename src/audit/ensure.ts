@@ -46,26 +46,26 @@ export function ensureVolume(
  */
 export function ensureMount(draft: Draft, mount: VolumeMount, file: string): void {
   const part: Part = `mount/${mount.mountPath}`;
+  const isOurs = draft.parts.has(part);
+  const displaced = draft.displaced.length;
+  const mounts = () => findApiserver(draft.spec)?.volumeMounts ?? [];
   for (;;) {
-    const list = findApiserver(draft.spec)?.volumeMounts ?? [];
-    const hiding = list.findIndex(({ mountPath }) => hides(mountPath, mount.mountPath, file));
-    const hidden = list[hiding];
-    if (hidden === undefined) break;
-    displace(draft, part, 'volumeMounts', hiding, hidden);
-    draft.parts.add(part);
-    setMounts(draft, (mounts) => mounts.toSpliced(hiding, 1));
+    const index = mounts().findIndex(({ mountPath }) => hides(mountPath, mount.mountPath, file));
+    const hiding = mounts()[index];
+    if (hiding === undefined) break;
+    displace(draft, part, 'volumeMounts', index, hiding);
+    setMounts(draft, (list) => list.toSpliced(index, 1));
   }
-  const list = findApiserver(draft.spec)?.volumeMounts ?? [];
-  const index = list.findIndex(({ mountPath }) => cleanPath(mountPath) === mount.mountPath);
-  const existing = list[index];
-  if (existing !== undefined && mountsWhole(existing, mount)) return;
-  if (existing !== undefined && !draft.parts.has(part))
-    displace(draft, part, 'volumeMounts', index, existing);
+  const index = mounts().findIndex(({ mountPath }) => cleanPath(mountPath) === mount.mountPath);
+  const existing = mounts()[index];
+  const isAlone = draft.displaced.length === displaced;
+  if (existing !== undefined && isAlone && mountsWhole(existing, mount)) return;
+  if (existing !== undefined && !isOurs) displace(draft, part, 'volumeMounts', index, existing);
   draft.parts.add(part);
-  setMounts(draft, (mounts) =>
+  setMounts(draft, (list) =>
     existing === undefined
-      ? mounts.toSpliced(names.placeByRank(mounts, mount.name), 0, mount)
-      : mounts.with(index, mount),
+      ? list.toSpliced(names.placeByRank(list, mount.name), 0, mount)
+      : list.with(index, mount),
   );
 }
 

@@ -61,12 +61,15 @@ export function locate(container: Container, volumes: readonly Volume[], path: s
 type Source = 'configMap' | 'secret';
 
 interface KeyedSource {
-  readonly kind: Source;
+  readonly kind: Source | 'other';
   readonly name: string;
+  /** Undefined where every key is a file. */
   readonly items: readonly KeyToPath[] | undefined;
 }
 
-/** The ConfigMaps and Secrets that a volume is made of; empty for volumes of another kind. */
+const NOUNS = { configMap: 'ConfigMap', secret: 'Secret', other: 'a source of another kind' } as const;
+
+/** What a volume's files come from; empty for volumes of another kind. */
 function keyedSources(volume: Volume): KeyedSource[] {
   const sources: KeyedSource[] = [];
   const add = (kind: Source, name: unknown, items: unknown): void => {
@@ -79,10 +82,20 @@ function keyedSources(volume: Volume): KeyedSource[] {
     | { sources?: readonly Record<string, { name?: string; items?: unknown }>[] }
     | undefined;
   for (const source of projected?.sources ?? []) {
-    if (source.configMap) add('configMap', source.configMap.name, source.configMap.items);
-    if (source.secret) add('secret', source.secret.name, source.secret.items);
+    for (const [kind, given] of Object.entries(source)) {
+      if (kind === 'configMap' || kind === 'secret') add(kind, given?.name, given?.items);
+      else sources.push({ kind: 'other', name: '', items: collectPaths(given) });
+    }
   }
   return sources;
+}
+
+/** The paths that a token, the downward API or a source that is not known yet may write to. */
+function collectPaths(given: unknown): KeyToPath[] {
+  if (typeof given !== 'object' || given === null) return [];
+  return Object.entries(given).flatMap(([key, value]) =>
+    typeof value === 'string' ? (/path$/i.test(key) ? [{ key: '', path: value }] : []) : collectPaths(value),
+  );
 }
 
 /**
@@ -101,23 +114,33 @@ export function findMismatch(
   const file = path.startsWith('..data/') ? path.slice('..data/'.length) : path;
   const sources = keyedSources(volume);
   if (sources.length === 0) return `volume ${volume.name} is neither a ConfigMap nor a Secret`;
-  // A projected volume may have several that bring the file (the last one covers the others, where it exists): each must be a wanted one.
+  // Several may bring the file (the last one covers the others, where it exists): each must be a wanted one.
   let isProvided = false;
   for (const { kind: found, name, items } of sources) {
-    const foundKey = items === undefined ? file : items.find((item) => cleanPath(item.path) === file)?.key;
-    if (foundKey === undefined) continue;
+    const keys =
+      items === undefined
+        ? [file]
+        : items.filter((item) => cleanPath(item.path) === file).map((item) => item.key);
+    if (keys.length === 0) continue;
     isProvided = true;
-    if (found === kind && names.includes(name) && foundKey === key) continue;
-    return `it is key ${foundKey || '(all of them)'} of ${found === 'configMap' ? 'ConfigMap' : 'Secret'} ${name}`;
+    const other = keys.find((foundKey) => foundKey !== key);
+    if (found === kind && names.includes(name) && other === undefined) continue;
+    return found === 'other'
+      ? `volume ${volume.name} joins it with ${NOUNS.other}`
+      : `it is key ${(other ?? key) || '(all of them)'} of ${NOUNS[found]} ${name}`;
   }
   return isProvided ? undefined : `volume ${volume.name} has no file ${file}`;
 }
 
+const READ_ONLY_KINDS = new Set(['configMap', 'secret', 'projected', 'downwardAPI', 'image']);
+
 /** Whether kubelet mounts the volume so that the container can write to it. */
 export function isWritable({ mount, volume }: Located): boolean {
-  const readOnlyKinds = ['configMap', 'secret', 'projected', 'downwardAPI', 'image'];
-  return (
-    mount.readOnly !== true &&
-    !readOnlyKinds.some((kind) => volume[kind] !== undefined && volume[kind] !== null)
-  );
+  if (mount.readOnly === true) return false;
+  for (const kind in volume) {
+    const source = volume[kind];
+    if (typeof source !== 'object' || source === null) continue;
+    if (READ_ONLY_KINDS.has(kind) || (source as { readOnly?: unknown }).readOnly === true) return false;
+  }
+  return true;
 }

@@ -3,7 +3,7 @@
  * fluent-bit could filter, redirect or exit.
  */
 import type { Container } from '../kubernetes.ts';
-import { expandVariables } from './command-line.ts';
+import { expandArguments, isKnown } from './command-line.ts';
 
 export type SidecarArguments =
   | { readonly configPath: string; readonly tailPath: undefined }
@@ -25,11 +25,11 @@ const HARMLESS_OPTIONS: ReadonlyMap<string, boolean> = new Map([
 
 /** @param sidecar the container named audit-logs */
 export function readSidecarArguments(sidecar: Container): SidecarArguments {
-  const environment = new Map((sidecar.env ?? []).map(({ name, value }) => [name, value ?? ''] as const));
-  const [program, ...options] =
-    (sidecar.command?.length ?? 0) > 0
-      ? [...(sidecar.command ?? []), ...(sidecar.args ?? [])]
-      : ['fluent-bit', ...(sidecar.args ?? [])];
+  const argv = expandArguments(sidecar);
+  const unknown = argv.findIndex((argument) => !isKnown(argument));
+  if (unknown !== -1)
+    return { problem: `argument ${unknown + 1} depends on a variable from outside the object` };
+  const [program, ...options] = (sidecar.command?.length ?? 0) > 0 ? argv : ['fluent-bit', ...argv];
   if (program?.slice(program.lastIndexOf('/') + 1) !== 'fluent-bit')
     return { problem: `it starts ${program}` };
   let configPath: string | undefined;
@@ -37,9 +37,8 @@ export function readSidecarArguments(sidecar: Container): SidecarArguments {
   let output = '';
   let tailPath: string | undefined;
   const queue = options.flatMap((option) => {
-    const expanded = expandVariables(option, environment);
-    const equals = expanded.startsWith('--') ? expanded.indexOf('=') : -1;
-    return equals === -1 ? [expanded] : [expanded.slice(0, equals), expanded.slice(equals + 1)];
+    const equals = option.startsWith('--') ? option.indexOf('=') : -1;
+    return equals === -1 ? [option] : [option.slice(0, equals), option.slice(equals + 1)];
   });
   for (let index = 0; index < queue.length; index += 1) {
     const option = queue[index] ?? '';

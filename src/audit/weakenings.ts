@@ -3,6 +3,7 @@
  * k8s.io/apiserver's options and plugins of 1.33 to 1.36), in one table. `audit-` and the backend's name stand in front of each.
  */
 import { type CommandLine, findFlag } from './command-line.ts';
+import { isGoTrue, parseGoDurationMs, parseGoInteger } from './go-literals.ts';
 
 interface Weakening {
   readonly backend: 'log' | 'webhook';
@@ -15,27 +16,38 @@ interface Weakening {
   readonly why: string;
 }
 
-/** Go's strconv.ParseBool. */
-const isTrue = (value: string): boolean => ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
-/** Go's strconv.ParseInt with base 0, as far as the sign and decimal digits go; anything else keeps kube-apiserver from starting. */
-const integer = (value: string): number =>
-  /^[+-]?(0[xX][\da-fA-F]+|\d+)$/.test(value) ? Number(value) : Number.NaN;
-
 /** Half a minute of events of a busy apiserver; kube-apiserver's own default is 10000. */
 const MIN_BUFFER_EVENTS = 1000;
+/** kube-apiserver writes a batch when it is full or has waited long enough, and loses what it holds when it is killed. */
+const MAX_BATCH_EVENTS = 1000;
+const MAX_BATCH_WAIT_MS = 300_000;
 
 const batchRows = (backend: 'log' | 'webhook', throttleQps: string): Weakening[] => [
   {
     backend,
     flag: 'batch-buffer-size',
-    weakens: (value, isBatch) => isBatch && integer(value) < MIN_BUFFER_EVENTS,
+    weakens: (value, isBatch) => isBatch && !(parseGoInteger(value) >= MIN_BUFFER_EVENTS),
     neutral: '10000',
     why: `events beyond the buffer are dropped; at least ${MIN_BUFFER_EVENTS} are needed`,
   },
   {
     backend,
+    flag: 'batch-max-size',
+    weakens: (value, isBatch) => isBatch && !(parseGoInteger(value) <= MAX_BATCH_EVENTS),
+    neutral: backend === 'log' ? '1' : '400',
+    why: `events are held back until a batch is full; at most ${MAX_BATCH_EVENTS} make one`,
+  },
+  {
+    backend,
+    flag: 'batch-max-wait',
+    weakens: (value, isBatch) => isBatch && !(parseGoDurationMs(value) <= MAX_BATCH_WAIT_MS),
+    neutral: '30s',
+    why: 'events are held back for minutes',
+  },
+  {
+    backend,
     flag: 'truncate-enabled',
-    weakens: isTrue,
+    weakens: isGoTrue,
     neutral: 'false',
     isBoolean: true,
     why: 'large events lose their bodies, and larger ones are dropped whole',
@@ -45,7 +57,7 @@ const batchRows = (backend: 'log' | 'webhook', throttleQps: string): Weakening[]
         {
           backend,
           flag: 'batch-throttle-enable',
-          weakens: (value: string, isBatch: boolean) => isBatch && isTrue(value),
+          weakens: (value: string, isBatch: boolean) => isBatch && isGoTrue(value),
           neutral: 'false',
           isBoolean: true as const,
           why: 'events that the throttle holds back are dropped when the buffer is full',
@@ -55,7 +67,7 @@ const batchRows = (backend: 'log' | 'webhook', throttleQps: string): Weakening[]
         {
           backend,
           flag: 'batch-throttle-qps',
-          weakens: (value: string, isBatch: boolean) => isBatch && Number(value) < Number(throttleQps),
+          weakens: (value: string, isBatch: boolean) => isBatch && !(Number(value) >= Number(throttleQps)),
           neutral: throttleQps,
           why: 'events that the throttle holds back are dropped when the buffer is full',
         },
@@ -70,7 +82,7 @@ export const WEAKENINGS: readonly Weakening[] = [
     return {
       backend: 'log',
       flag,
-      weakens: (value) => integer(value) === 0,
+      weakens: (value) => !(parseGoInteger(value) > 0),
       neutral,
       why: 'without that bound the log fills the volume until the pod is evicted',
     };

@@ -93,13 +93,22 @@ export interface Container {
   readonly volumeMounts?: readonly VolumeMount[];
   readonly restartPolicy?: string;
   readonly workingDir?: string;
+  readonly terminationMessagePath?: string;
+  readonly lifecycle?: unknown;
+  readonly livenessProbe?: unknown;
+  readonly readinessProbe?: unknown;
+  readonly startupProbe?: unknown;
+  readonly securityContext?: unknown;
 }
 
 export interface PodSpec {
   readonly containers?: readonly Container[];
   readonly initContainers?: readonly Container[];
+  readonly ephemeralContainers?: readonly Container[];
   readonly volumes?: readonly Volume[];
   readonly serviceAccountName?: string;
+  readonly shareProcessNamespace?: boolean;
+  readonly securityContext?: unknown;
 }
 
 /** A pod template of a workload; a Pod has the same two fields. */
@@ -118,4 +127,19 @@ export interface Deployment extends KubernetesObject {
     readonly paused?: boolean;
     readonly template?: PodTemplate;
   };
+}
+
+export interface ConfigMap extends KubernetesObject {
+  readonly data?: Readonly<Record<string, string>> | null;
+  /** Base64. */
+  readonly binaryData?: Readonly<Record<string, string>> | null;
+  readonly immutable?: boolean | null;
+}
+
+export interface Secret extends KubernetesObject {
+  /** Base64. */
+  readonly data?: Readonly<Record<string, string>> | null;
+  /** Only in manifests: kube-apiserver moves it into `data` before a hook sees it. */
+  readonly stringData?: Readonly<Record<string, string>> | null;
+  readonly immutable?: boolean | null;
 }

@@ -93,9 +93,9 @@ export const REASONS = {
   },
   SIDECAR_NOT_RUNNING: {
     kind: 'ineffective',
-    sentence:
-      'the sidecar "audit-logs" is an init container without restartPolicy: Always, so it ends before the apiserver starts',
-    repair: 'Make it a container, or give it restartPolicy: Always.',
+    sentence: 'the sidecar "audit-logs" does not run as long as the apiserver does: it is {found}',
+    repair:
+      'Make it a container without a restartPolicy of its own, or an init container with restartPolicy: Always.',
   },
   SIDECAR_IMAGE: {
     kind: 'ineffective',
@@ -122,6 +122,52 @@ export const REASONS = {
     kind: 'ineffective',
     sentence: "the sidecar's limit {resource} {value} is too small to keep up with an apiserver",
     repair: 'Leave the limit out, or give at least {minimum}.',
+  },
+  APISERVER_REPEATED: {
+    kind: 'ineffective',
+    sentence: 'container "{container}" runs a second kube-apiserver, whose requests nobody records',
+    repair: 'Run one kube-apiserver in the pod, in the container "apiserver".',
+  },
+  FILE_COVERED: {
+    kind: 'ineffective',
+    sentence: 'container "{container}" covers {path} with {found}',
+    repair: 'Mount nothing over the program, its libraries and what it reads for audit logging.',
+  },
+  LOG_SHARED: {
+    kind: 'ineffective',
+    sentence: 'container "{container}" can write to the audit log: it mounts volume {volume}',
+    repair: 'Leave the volume of the audit log to apiserver and audit-logs, or mount it read-only.',
+  },
+  LOG_VOLUME_TOO_SMALL: {
+    kind: 'ineffective',
+    sentence: 'the volume {volume} of the audit log holds {size} at most, so the pod is evicted with its log',
+    repair: 'Leave sizeLimit out, or give at least {minimum}.',
+  },
+  LOG_VOLUME_DEVICE: {
+    kind: 'ineffective',
+    sentence: 'the audit log is written to {path} of the node, which keeps nothing',
+    repair: 'Make audit-log an emptyDir.',
+  },
+  PROCESSES_SHARED: {
+    kind: 'ineffective',
+    sentence: 'the containers of the pod share their processes, so each can stop or change the sidecar',
+    repair: 'Remove shareProcessNamespace and hostPID.',
+  },
+  SIDECAR_ENVIRONMENT: {
+    kind: 'ineffective',
+    sentence: 'the variable {name} changes what the sidecar "audit-logs" runs',
+    repair: 'Remove the variable.',
+  },
+  SIDECAR_HANDLERS: {
+    kind: 'ineffective',
+    sentence: 'the sidecar "audit-logs" has {found}, which runs a command beside fluent-bit or stops it',
+    repair: 'Remove it; a probe may use httpGet.',
+  },
+  SIDECAR_UNPRIVILEGED: {
+    kind: 'ineffective',
+    sentence:
+      'the sidecar runs as user {sidecar}, the apiserver as {apiserver}, whose log no other user may read',
+    repair: 'Run both containers as the same user.',
   },
   WEBHOOK_FLAG_MISSING: {
     kind: 'ineffective',
@@ -150,6 +196,102 @@ export const REASONS = {
     sentence:
       'the annotation kubermatic.k8c.io/skip-audit-logging-enforcement: "true" takes the cluster out of the enforcement',
     repair: 'Remove the annotation, or ask an operator for an exemption.',
+  },
+  CLUSTER_DATACENTER_CHANGED: {
+    kind: 'attempt',
+    sentence: 'the cluster is moved to datacenter {datacenter}, where audit logging is not enforced',
+    repair: 'Leave spec.cloud.dc as it is.',
+  },
+  CLUSTER_NAMESPACE_CHANGED: {
+    kind: 'attempt',
+    sentence: 'status.namespaceName is changed from {before} to {after}, away from where the apiserver runs',
+    repair: 'Leave status.namespaceName to KKP.',
+  },
+  CLUSTER_PRESET_WEAKENED: {
+    kind: 'attempt',
+    sentence: 'policyPreset {after} logs less than {before}',
+    repair: 'Keep the preset, or choose one that logs at least as much.',
+  },
+  EXEMPTION_PROLONGED: {
+    kind: 'attempt',
+    sentence: 'the exemption is prolonged from {before} to {after}',
+    repair: 'Let it end, or ask an operator for another one.',
+  },
+  EXEMPTION_INVALID: {
+    kind: 'attempt',
+    sentence: "the exemption can't be granted: {problem}",
+    repair: 'Use: kkp-audit-webhook exempt CLUSTER --for 4h --reason "why".',
+  },
+  APISERVER_IMAGE_REPLACED: {
+    kind: 'attempt',
+    sentence: "the apiserver's image comes from {after} instead of {before}",
+    repair: 'Change the tag only.',
+  },
+  EPHEMERAL_CONTAINER: {
+    kind: 'attempt',
+    sentence:
+      "container {container} is put into the apiserver's running pod, where it can change the audit log",
+    repair: 'Debug a copy of the pod in another namespace, or ask an operator.',
+  },
+  NAMESPACE_LABEL_REMOVED: {
+    kind: 'attempt',
+    sentence: 'the label {label} is taken off the namespace',
+    repair: 'Leave the label to kkp-audit-webhook.',
+  },
+  POLICY_INVALID: {
+    kind: 'attempt',
+    sentence: '{problem}',
+    repair: 'Check it with: kkp-audit-webhook policy lint FILE.',
+  },
+  POLICY_DELETED: {
+    kind: 'attempt',
+    sentence: 'the audit policy is deleted',
+    repair: 'Leave ConfigMap audit-config where it is.',
+  },
+  POLICY_KEY_MISSING: {
+    kind: 'attempt',
+    sentence: 'the key policy.yaml is missing or empty, so kube-apiserver has no policy',
+    repair: 'Keep the policy under the key policy.yaml.',
+  },
+  POLICY_LOGS_LESS: {
+    kind: 'attempt',
+    sentence: 'the policy would log less: {difference}',
+    repair: 'Keep what was logged; to add to it is fine.',
+  },
+  POLICY_FROZEN: {
+    kind: 'attempt',
+    sentence: 'immutable keeps a policy that logs too little: {problem}',
+    repair: 'Correct the policy first.',
+  },
+  FLUENTBIT_DELETED: {
+    kind: 'attempt',
+    sentence: "the sidecar's configuration is deleted",
+    repair: 'Leave the Secret where it is.',
+  },
+  FLUENTBIT_KEY_MISSING: {
+    kind: 'attempt',
+    sentence: 'the key fluent-bit.conf is missing or empty, so the sidecar has no configuration',
+    repair: 'Keep the configuration under the key fluent-bit.conf.',
+  },
+  FLUENTBIT_UNREADABLE: {
+    kind: 'attempt',
+    sentence: "{where} can't be told to carry every event on: {problem}",
+    repair: "Write it out in fluent-bit's classic format.",
+  },
+  FLUENTBIT_INPUT: {
+    kind: 'attempt',
+    sentence: '{where} does not read the whole audit log: {problem}',
+    repair: 'Keep the input: tail of /var/log/kubernetes/audit/audit.log.',
+  },
+  FLUENTBIT_FILTER: {
+    kind: 'attempt',
+    sentence: '{where} loses events: {problem}',
+    repair: 'Remove the filter, or filter behind the sidecar.',
+  },
+  FLUENTBIT_OUTPUT: {
+    kind: 'attempt',
+    sentence: '{where}: {problem}',
+    repair: 'Keep an output for all events that leads to where they are kept, such as stdout.',
   },
 
   // Settings that can't be followed.
@@ -229,6 +371,41 @@ export const REASONS = {
     kind: 'note',
     sentence: 'the owner of the Deployment takes audit logging out of it: its pods are injected instead',
     repair: 'Nothing to do. With a KKP that renders spec.auditLogging this does not happen.',
+  },
+  CLUSTER_PAUSED: {
+    kind: 'note',
+    sentence: 'KKP leaves the cluster alone now; audit logging stays enforced',
+    repair: 'Nothing to do.',
+  },
+  CLUSTER_LABEL_REMOVED: {
+    kind: 'note',
+    sentence: 'the label {label} is taken off; kkp-audit-webhook puts it back',
+    repair: 'Leave the label to kkp-audit-webhook.',
+  },
+  DEPLOYMENT_PAUSED: {
+    kind: 'note',
+    sentence: 'while the Deployment is paused, running pods keep what they have, and miss what is put in',
+    repair: 'Resume it: kubectl rollout resume deployment apiserver.',
+  },
+  EXEMPTION_GRANTED: {
+    kind: 'note',
+    sentence: 'the cluster is exempt until {until}: {why}',
+    repair: 'Nothing to do; it ends by itself.',
+  },
+  EXEMPTION_WITHOUT_END: {
+    kind: 'note',
+    sentence: 'the cluster is exempt until somebody removes the annotation, for no reason given',
+    repair: 'Use: kkp-audit-webhook exempt CLUSTER --for 4h --reason "why".',
+  },
+  POLICY_QUESTIONABLE: {
+    kind: 'note',
+    sentence: 'policy.yaml: {finding}',
+    repair: 'See: kkp-audit-webhook policy lint FILE.',
+  },
+  SEED_ENFORCEMENT_ENDED: {
+    kind: 'note',
+    sentence: 'audit logging is no longer enforced for {count} clusters (datacenters {datacenters})',
+    repair: 'Nothing to do, where this is meant; it is on record.',
   },
   ATTEMPT_ADMITTED: {
     kind: 'note',

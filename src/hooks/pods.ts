@@ -3,10 +3,10 @@
  * no owner is fought.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { runsApiserver } from '../audit/effective.ts';
 import { findIneffective, judgeWorkload, settingsOf } from '../audit/enforce.ts';
 import { injectPod } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
+import { runsApiserver } from '../audit/tampering.ts';
 import type { Pod } from '../kubernetes.ts';
 import type { Reason } from '../reasons.ts';
 import { readPod } from '../workload.ts';

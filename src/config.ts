@@ -168,8 +168,7 @@ export async function parseConfig(content: string, file: string): Promise<Config
   if (!validate(document.value)) {
     throw new InputError(
       (validate.errors ?? []).map((error): InputProblem => {
-        const path = error.instancePath.split('/').slice(1);
-        const names = path.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+        const names = readPointer(error.instancePath, document.value);
         const extra: unknown = error.params.additionalProperty;
         if (typeof extra === 'string')
           return document.problem([...names, extra], 'no such setting; see docs/configuration.md');
@@ -193,6 +192,20 @@ export async function parseConfig(content: string, file: string): Promise<Config
     defaults,
     datacenters: new Map(datacenters.map(([name, options]) => [name, merge(defaults, options)])),
   };
+}
+
+/** The path of a JSON pointer, with numbers for the elements of lists. */
+function readPointer(pointer: string, value: unknown): (string | number)[] {
+  let node = value;
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((escaped) => {
+      const name = escaped.replaceAll('~1', '/').replaceAll('~0', '~');
+      const key = Array.isArray(node) ? Number(name) : name;
+      node = (node as Record<string | number, unknown> | undefined)?.[key];
+      return key;
+    });
 }
 
 /** The options that hold for a datacenter. */

@@ -316,6 +316,11 @@ export const REASONS = {
     sentence: "{where} is left out of the sidecar's environment: {problem}",
     repair: 'Give each variable a name that kubelet takes, and a value.',
   },
+  SIDECAR_RESOURCES_INVALID: {
+    kind: 'settings',
+    sentence: "{where} can't be used, and the sidecar gets the default resources: {problem}",
+    repair: 'Give requests and limits as quantities, such as memory: 60Mi and cpu: 50m.',
+  },
 
   // What is not known.
   CLUSTER_NOT_FOUND: {

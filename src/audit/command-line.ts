@@ -37,6 +37,9 @@ export interface CommandLine {
 /** Stands, inside an expanded text, for what an unreadable environment variable holds; no argument in JSON from Kubernetes has it. */
 const UNKNOWN = '\u0000';
 
+/** No flag of any Kubernetes program has another name; such an argument keeps kube-apiserver from starting. */
+const FLAG_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]*$/;
+
 const APISERVER_PROGRAMS = new Set(['kube-apiserver', 'apiserver']);
 
 /**
@@ -142,7 +145,7 @@ function parse(container: Container): CommandLine {
       } else if (argument !== '' && argument !== '-h') strays.push(raw[start] ?? '');
     } else if (!isKnown(name)) {
       unknown.push(raw[start] ?? '');
-    } else if (name === '' || name.startsWith('-')) {
+    } else if (!FLAG_NAME.test(name)) {
       strays.push(raw[start] ?? '');
     } else if (equals !== -1) {
       flags.push({ name, value: known(argument.slice(equals + 1)), start, end: index });

@@ -151,18 +151,35 @@ function desireEnvironment(settings: Settings, problems: Reason[]): EnvVar[] {
     ['CLUSTER_ID', { name: 'CLUSTER_ID', value: settings.cluster }],
   ]);
   for (const [index, variable] of (Array.isArray(extra) ? extra : []).entries()) {
-    const name: unknown = variable?.name;
-    const where = `spec.auditLogging.sidecar.extraEnvs[${index}]`;
-    if (typeof name !== 'string' || name === '' || name.includes('=')) {
-      problems.push(
-        reason('SIDECAR_ENV_INVALID', { where, problem: `${JSON.stringify(name) ?? 'no name'} is no name` }),
-      );
-    } else if (name !== 'CLUSTER_ID') {
-      variables.delete(name);
-      variables.set(name, variable);
+    const problem = findEnvProblem(variable);
+    if (problem !== undefined) {
+      const where = `spec.auditLogging.sidecar.extraEnvs[${index}]`;
+      problems.push(reason('SIDECAR_ENV_INVALID', { where, problem }));
+      continue;
     }
+    const { name, value, valueFrom } = variable as EnvVar;
+    if (name === 'CLUSTER_ID') continue;
+    variables.delete(name);
+    // As Kubernetes stores it: an empty value is none.
+    variables.set(name, { name, ...(value && { value }), ...(isGiven(valueFrom) && { valueFrom }) });
   }
   return [...variables.values()];
+}
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** What kube-apiserver would reject a whole Deployment for; the name is any printable ASCII but "=" (Kubernetes 1.34). */
+function findEnvProblem(variable: unknown): string | undefined {
+  if (!isMap(variable)) return 'it is no variable';
+  const { name, value, valueFrom } = variable;
+  if (typeof name !== 'string' || !/^[ -<>-~]+$/.test(name))
+    return `${JSON.stringify(name) ?? 'no name'} is no name`;
+  if (isGiven(value) && typeof value !== 'string') return `the value of ${name} is no string`;
+  if (!isGiven(valueFrom)) return undefined;
+  if (!isMap(valueFrom)) return `valueFrom of ${name} is no object`;
+  return value ? `${name} has both value and valueFrom` : undefined;
 }
 
 /** Requests and limits of the settings replace the defaults separately; what the VPA support noted counts where the settings say nothing. */
@@ -171,17 +188,41 @@ function desireResources(
   annotations: Readonly<Record<string, string>>,
   problems: Reason[],
 ): ResourceRequirements {
-  const given = settings.sidecar.value.resources;
-  if (typeof given !== 'object' || given === null) return readVpaAnnotation(annotations) ?? DEFAULT_RESOURCES;
+  const given: unknown = settings.sidecar.value.resources;
+  if (!isGiven(given)) return readVpaAnnotation(annotations) ?? DEFAULT_RESOURCES;
+  const problem = findResourcesProblem(given);
+  if (problem !== undefined) {
+    problems.push(
+      reason('SIDECAR_RESOURCES_INVALID', { where: 'spec.auditLogging.sidecar.resources', problem }),
+    );
+    return DEFAULT_RESOURCES;
+  }
+  const { requests, limits } = given as ResourceRequirements;
   const resources = {
-    ...given,
-    requests: given.requests ?? DEFAULT_RESOURCES.requests,
-    limits: given.limits ?? DEFAULT_RESOURCES.limits,
+    requests: requests ?? DEFAULT_RESOURCES.requests,
+    limits: limits ?? DEFAULT_RESOURCES.limits,
   };
   const starved = findStarvedLimit(resources);
   if (starved === undefined) return resources;
   problems.push(starved);
-  return { ...resources, requests: DEFAULT_RESOURCES.requests, limits: DEFAULT_RESOURCES.limits };
+  return DEFAULT_RESOURCES;
+}
+
+function findResourcesProblem(given: unknown): string | undefined {
+  if (!isMap(given)) return 'it is no object';
+  for (const key of ['requests', 'limits']) {
+    const amounts = given[key];
+    if (!isGiven(amounts)) continue;
+    if (!isMap(amounts)) return `${key} is no object`;
+    for (const [resource, amount] of Object.entries(amounts)) {
+      if (
+        (typeof amount !== 'string' && typeof amount !== 'number') ||
+        !isGiven(parseQuantity(String(amount)))
+      )
+        return `${key}.${resource} ${JSON.stringify(amount)} is no quantity`;
+    }
+  }
+  return undefined;
 }
 
 /** The first limit that is too small, as a reason. */
@@ -205,8 +246,11 @@ function readVpaAnnotation(annotations: Readonly<Record<string, string>>): Resou
     const row: unknown = Array.isArray(rows)
       ? rows.find((candidate) => candidate?.name === names.SIDECAR)
       : undefined;
-    const requires = (row as { requires?: ResourceRequirements } | undefined)?.requires;
-    return requires?.requests !== undefined || requires?.limits !== undefined ? requires : undefined;
+    const requires: unknown = (row as { requires?: unknown } | undefined)?.requires;
+    if (!isMap(requires) || findResourcesProblem(requires) !== undefined) return undefined;
+    const resources = requires as ResourceRequirements;
+    const isUseful = isGiven(resources.requests) || isGiven(resources.limits);
+    return isUseful && findStarvedLimit(resources) === undefined ? resources : undefined;
   } catch {
     return undefined; // KKP fails its whole pass on it; auditing should not depend on that
   }

@@ -118,13 +118,16 @@ function readSection(
     for (const value of Array.isArray(values) ? values : [values]) {
       if (!['string', 'number', 'boolean'].includes(typeof value))
         return { problem: `the value of ${key} is no string` };
-      const text = change(String(value)).trim();
+      const text = change(String(value)).replace(/^[ \t]+|[ \t]+$/g, '');
       if (CONTROL.test(text))
         return { problem: `the value of ${key} has a line break or another control character` };
       if (text === '') return { problem: `the value of ${key} is empty` };
       entries.push([key, text]);
     }
   }
+  const needsName = entries.length > 0 && name !== 'SERVICE';
+  if (needsName && !entries.some(([key]) => key.toLowerCase() === 'name'))
+    return { problem: 'it has no Name, without which fluent-bit does not start' };
   return { name, entries };
 }
 
@@ -132,7 +135,7 @@ function readSection(
 export function formatSections(sections: readonly Section[]): string {
   return sections
     .map(({ name, entries }) => {
-      const width = Math.max(0, ...entries.map(([key]) => key.length));
+      const width = entries.reduce((widest, [key]) => Math.max(widest, key.length), 0);
       return [`[${name}]`, ...entries.map(([key, value]) => `    ${key.padEnd(width)} ${value}`)].join('\n');
     })
     .join('\n\n')
@@ -153,15 +156,13 @@ export function parseFluentBit(text: string): Section[] {
   const sections: { name: string; entries: [string, string][] }[] = [];
   for (const [index, raw] of text.split('\n').entries()) {
     const line = raw.replace(/\r$/, '');
-    const trimmed = line.trim();
-    if (trimmed === '' || trimmed.startsWith('#')) continue;
-    if (line.startsWith('@')) continue;
-    const header = /^\[([^\]]+)\]\s*$/.exec(line);
+    if (/^[ \t]*(#|$)/.test(line) || line.startsWith('@')) continue;
+    const header = /^\[([^\]]+)\][ \t]*$/.exec(line);
     if (header !== null) {
       sections.push({ name: (header[1] ?? '').toUpperCase(), entries: [] });
       continue;
     }
-    const entry = /^[ \t]+(\S+)[ \t]+(.*\S)/.exec(line);
+    const entry = /^[ \t]+([^ \t]+)[ \t]+([\s\S]*[^ \t])/.exec(line);
     const section = sections.at(-1);
     if (entry === null || section === undefined) {
       throw new FluentBitSyntaxError(

@@ -27,5 +27,7 @@ export function parseQuantity(text: string): number | undefined {
   const [, digits, suffix = ''] =
     /^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([a-zA-Z]*)$/.exec(text.trim()) ?? [];
   const factor = SUFFIXES.get(suffix);
-  return digits === undefined || factor === undefined ? undefined : Number(digits) * factor;
+  if (digits === undefined || factor === undefined) return undefined;
+  // Dividing rounds as the literal would: 35m is the same number as 0.035.
+  return factor < 1 ? Number(digits) / Math.round(1 / factor) : Number(digits) * factor;
 }

@@ -24,6 +24,7 @@ import {
   type WebhookBackend,
 } from '../kkp.ts';
 import { type Reason, reason } from '../reasons.ts';
+import { parseGoDurationMs } from './go-literals.ts';
 
 /** RFC 3339 time at which an exemption ends; without it KKP's opt-out holds until it is removed. */
 export const EXEMPT_UNTIL_ANNOTATION = 'audit.kubermatic.k8c.io/exempt-until';
@@ -83,7 +84,7 @@ export function resolveSettings(
   const holders = seeds.filter((seed) => seed.datacenters.has(cluster.datacenter));
   const seed = holders[0];
   const datacenter = seed?.datacenters.get(cluster.datacenter);
-  if (seed !== undefined && datacenter !== undefined && holders.length === 1) {
+  if (cluster.datacenter !== '' && seed !== undefined && datacenter !== undefined && holders.length === 1) {
     return { resolved: true, settings: decide(cluster, seed, datacenter, config, nowMs) };
   }
   const own = decide(cluster, undefined, undefined, config, nowMs);
@@ -102,6 +103,9 @@ export function resolveSettings(
   };
 }
 
+/** Date.parse takes a lot more, such as "99999" for a year. */
+const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
+
 /**
  * Whether KKP's opt-out is set and has not ended.
  * An end that is no time counts as past: an exemption that can't be read exempts from nothing.
@@ -109,7 +113,7 @@ export function resolveSettings(
 export function isExempt(annotations: Readonly<Record<string, string>>, nowMs: number): boolean {
   if (annotations[SKIP_ENFORCEMENT_ANNOTATION] !== 'true') return false;
   const until = annotations[EXEMPT_UNTIL_ANNOTATION];
-  return until === undefined || nowMs < Date.parse(until);
+  return until === undefined || (RFC_3339.test(until) && nowMs < Date.parse(until));
 }
 
 function decide(
@@ -167,8 +171,6 @@ function readPreset(preset: unknown, where: string, problems: Reason[]): string 
   return 'metadata';
 }
 
-/** A Go duration as kube-apiserver's flag takes it (time.ParseDuration), not negative. */
-const DURATION = /^\+?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$/;
 /** RFC 1123 subdomain, which a Secret's name is. */
 const OBJECT_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
@@ -185,7 +187,7 @@ function readBackend(backend: unknown, where: string, problems: Reason[]): Webho
       `auditWebhookConfig.name ${JSON.stringify(name) ?? 'is missing and'} is not the name of a Secret`,
     );
   }
-  if (typeof backoff !== 'string' || (backoff !== '' && !DURATION.test(backoff))) {
+  if (typeof backoff !== 'string' || (backoff !== '' && !(parseGoDurationMs(backoff) >= 0))) {
     return fail(`auditWebhookInitialBackoff ${JSON.stringify(backoff)} is not a duration`);
   }
   return { ...(given as WebhookBackend), auditWebhookInitialBackoff: backoff };

@@ -71,6 +71,7 @@ function play(spec: Json, expected: Expected, evil: string): string | undefined 
     if (/^--[-=]/.test(word)) return `bad flag ${word}`;
     const cut = word.indexOf('=');
     const name = (cut === -1 ? word.slice(2) : word.slice(2, cut)).split('_').join('-');
+    if (!/^[\w.-]+$/.test(name)) return `no such flag: ${name}`;
     if (cut !== -1) flags.set(name, word.slice(cut + 1));
     else if (BOOLEANS.includes(name)) flags.set(name, 'true');
     else {

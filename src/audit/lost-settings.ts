@@ -1,0 +1,82 @@
+/** What a write of a Cluster takes out of `spec.auditLogging`: the switch itself, a preset that logs more, a sidecar that loses less. Pure. */
+import type { AuditLoggingSettings, ClusterView } from '../kkp.ts';
+import { logsLess, PRESETS, readPolicy } from '../policy/index.ts';
+import { type Reason, reason } from '../reasons.ts';
+import { findStarvedLimit } from './desired.ts';
+import { renderFluentBit } from './fluentbit.ts';
+import { findLosses } from './losses.ts';
+import type { Settings } from './settings.ts';
+
+/**
+ * @param before undefined at creation, which switches nothing off
+ * @param settings of the Cluster as it was, enforced
+ */
+export function findLostSettings(
+  before: ClusterView | undefined,
+  after: ClusterView,
+  settings: Settings,
+): Reason[] {
+  const lost: Reason[] = [];
+  if (before?.auditLogging?.enabled === true && after.auditLogging?.enabled !== true) {
+    const isRemoved = after.auditLogging === undefined;
+    lost.push(reason(isRemoved ? 'CLUSTER_AUDIT_REMOVED' : 'CLUSTER_AUDIT_DISABLED'));
+    // Without the block there is nothing left to compare.
+    if (isRemoved) return lost;
+  }
+  lost.push(...judgePreset(before, after, settings));
+  const old = new Set(judgeSidecar(before?.auditLogging, settings).map((loss) => JSON.stringify(loss)));
+  lost.push(...judgeSidecar(after.auditLogging, settings).filter((loss) => !old.has(JSON.stringify(loss))));
+  return lost;
+}
+
+/** Against the preset that is enforced with the Seed's block, else against what the Cluster had. */
+function judgePreset(before: ClusterView | undefined, after: ClusterView, settings: Settings): Reason[] {
+  const next = presetOf(after.auditLogging);
+  const old = presetOf(before?.auditLogging);
+  if (next === '' || next === old) return [];
+  const demanded = settings.policyPreset.by === 'seed' ? settings.policyPreset.value : old;
+  return presetLogsLess(demanded, next)
+    ? [reason('CLUSTER_PRESET_WEAKENED', { before: demanded, after: next })]
+    : [];
+}
+
+const presetOf = (block: AuditLoggingSettings | undefined): string =>
+  typeof block?.policyPreset === 'string' ? block.policyPreset : '';
+
+const compared = new Map<string, boolean>();
+
+/** Whether a preset logs less than another, by evaluating both; false where one of them is none. */
+function presetLogsLess(before: string, after: string): boolean {
+  const [old, next] = [PRESETS.get(before), PRESETS.get(after)];
+  if (old === undefined || next === undefined) return false;
+  const key = `${before} ${after}`;
+  let known = compared.get(key);
+  if (known === undefined) {
+    const [a, b] = [readPolicy(old).policy, readPolicy(next).policy];
+    known = a !== undefined && b !== undefined && logsLess(a, b).length > 0;
+    compared.set(key, known);
+  }
+  return known;
+}
+
+/** What a Cluster's own sidecar loses, would it be rendered by itself. */
+function judgeSidecar(block: AuditLoggingSettings | undefined, settings: Settings): Reason[] {
+  const given: unknown = block?.sidecar;
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return [];
+  const sidecar = given as NonNullable<AuditLoggingSettings['sidecar']>;
+  const losses: Reason[] = [];
+  const starved = findStarvedLimit(sidecar.resources ?? undefined);
+  if (starved !== undefined) losses.push(starved);
+  for (const variable of Array.isArray(sidecar.extraEnvs) ? sidecar.extraEnvs : []) {
+    const name: unknown = variable?.name;
+    if (typeof name === 'string' && /^LD_/.test(name)) losses.push(reason('SIDECAR_ENVIRONMENT', { name }));
+  }
+  const { text, problems } = renderFluentBit({ ...settings, sidecar: { value: sidecar, by: 'cluster' } });
+  // KKP writes such a section as it is given, line breaks included.
+  for (const { parameters } of problems) {
+    const { where = '', problem = '' } = parameters;
+    losses.push(reason('FLUENTBIT_UNREADABLE', { where, problem }));
+  }
+  losses.push(...findLosses(text, 'spec.auditLogging.sidecar.config'));
+  return losses;
+}

@@ -106,6 +106,9 @@ export function resolveSettings(
 /** Date.parse takes a lot more, such as "99999" for a year. */
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
+/** @returns milliseconds since 1970, NaN for what is no time of RFC 3339 */
+export const parseTime = (text: string): number => (RFC_3339.test(text) ? Date.parse(text) : Number.NaN);
+
 /**
  * Whether KKP's opt-out is set and has not ended.
  * An end that is no time counts as past: an exemption that can't be read exempts from nothing.
@@ -113,7 +116,7 @@ const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 export function isExempt(annotations: Readonly<Record<string, string>>, nowMs: number): boolean {
   if (annotations[SKIP_ENFORCEMENT_ANNOTATION] !== 'true') return false;
   const until = annotations[EXEMPT_UNTIL_ANNOTATION];
-  return until === undefined || (RFC_3339.test(until) && nowMs < Date.parse(until));
+  return until === undefined || nowMs < parseTime(until);
 }
 
 function decide(

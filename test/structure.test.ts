@@ -32,6 +32,7 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
     under: 'audit/',
     may: [
       /^audit\//,
+      'policy/index.ts',
       'kubernetes.ts',
       'kkp.ts',
       'config.ts',

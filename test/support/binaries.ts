@@ -2,7 +2,7 @@
  * The programs of the control plane that the tests run against: those of KUBEBUILDER_ASSETS where that is set, else built from Go modules
  * (test/controlplane) once and kept in a cache, named by what goes into the build.
  */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
@@ -10,10 +10,11 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { startChild } from './children.ts';
 
 const run = promisify(execFile);
 
-/** Each program: the Go module under test/controlplane that pins it, and its package. */
+/** Each program: the Go module that pins it, as seen from test/controlplane, and its package. */
 const PROGRAMS = {
   etcd: ['etcd', 'go.etcd.io/etcd/server/v3'],
   'kube-apiserver': ['kubernetes', 'k8s.io/kubernetes/cmd/kube-apiserver'],
@@ -21,6 +22,9 @@ const PROGRAMS = {
   'kube-scheduler': ['kubernetes', 'k8s.io/kubernetes/cmd/kube-scheduler'],
   kubectl: ['kubernetes', 'k8s.io/kubernetes/cmd/kubectl'],
   kwok: ['kwok', 'sigs.k8s.io/kwok/cmd/kwok'],
+  helm3: ['../tools/helm3', 'helm.sh/helm/v3/cmd/helm'],
+  helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
+  'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;
@@ -164,29 +168,22 @@ async function build(program: Program, path: string, log: Log): Promise<void> {
   log(`building ${program} from ${goPackage} (once; minutes where Go's own cache is empty)`);
   const progress = setInterval(() => log(`building ${program}: ${elapsed()}`), PROGRESS_INTERVAL_MS);
   try {
-    await goBuild(dir, [...(await buildFlags(module)), '-o', temporary, goPackage], program);
+    const args = [...(await buildFlags(module)), '-o', temporary, goPackage];
+    await goBuild(dir, args, program, `${temporary}.log`);
     if (program === 'kwok') await fs.writeFile(kwokStages(path), await readKwokStages(dir));
     await fs.rename(temporary, path);
   } finally {
     clearInterval(progress);
-    await fs.rm(temporary, { force: true });
+    await Promise.all([temporary, `${temporary}.log`].map((file) => fs.rm(file, { force: true })));
   }
   log(`built ${program} in ${elapsed()}: ${path}`);
 }
 
-function goBuild(dir: string, args: string[], program: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('go', ['build', ...args], { cwd: dir, stdio: ['ignore', 'ignore', 'pipe'] });
-    let stderr = '';
-    child.stderr.on('data', (chunk) => {
-      stderr = (stderr + chunk).slice(-4000);
-    });
-    child.on('error', reject);
-    child.on('close', (code) => {
-      if (code === 0) resolve();
-      else reject(new Error(`go build of ${program} in ${dir} failed:\n${stderr}`));
-    });
-  });
+async function goBuild(dir: string, args: string[], program: string, logFile: string): Promise<void> {
+  const child = startChild({ name: 'go', command: 'go', args: ['build', ...args], cwd: dir, logFile });
+  await child.closed;
+  if (child.ended !== 'exit code 0')
+    throw new Error(`go build of ${program} in ${dir} failed (${child.ended}):\n${child.logTail()}`);
 }
 
 async function readKwokStages(moduleDir: string): Promise<string> {

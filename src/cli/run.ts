@@ -1,0 +1,57 @@
+/** argv → command, and what becomes of its errors. */
+import { Command, CommanderError } from 'commander';
+import { InputError } from '../input.ts';
+import type { CliIo } from './io.ts';
+
+/** Each command is loaded when it is asked for: the server should not pay for the others at its start, nor they for the server. */
+const COMMANDS: Readonly<Record<string, (io: CliIo) => Promise<Command>>> = {
+  serve: async (io) => (await import('./serve.ts')).serveCommand(io),
+  inject: async (io) => (await import('./inject.ts')).injectCommand(io),
+  uninject: async (io) => (await import('./inject.ts')).uninjectCommand(io),
+  explain: async (io) => (await import('./explain.ts')).explainCommand(io),
+  policy: async (io) => (await import('./policy.ts')).policyCommand(io),
+  certs: async (io) => (await import('./certs.ts')).certsCommand(io),
+};
+
+const EXIT_BAD_INPUT = 1;
+
+/**
+ * Runs a command.
+ * @param argv without the program
+ */
+export async function run(argv: readonly string[], io: CliIo): Promise<void> {
+  const program = new Command('kkp-audit-webhook')
+    .description('Injects and enforces Kubernetes audit logging in the control planes of KKP user clusters.')
+    .showHelpAfterError('(run with --help for the options)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+    });
+  const [name = ''] = argv;
+  const load = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+  for (const command of await Promise.all(load.map((build) => build?.(io)))) {
+    if (command !== undefined) program.addCommand(inherit(command, program));
+  }
+  try {
+    if (argv.length === 0) program.help();
+    await program.parseAsync([...argv], { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) io.setExitCode(error.exitCode);
+    else if (isExpected(error)) {
+      io.stderr.write(`${error.message}\n`);
+      io.setExitCode(EXIT_BAD_INPUT);
+    } else throw error;
+  }
+}
+
+function inherit(command: Command, program: Command): Command {
+  command.copyInheritedSettings(program);
+  for (const child of command.commands) inherit(child, program);
+  return command;
+}
+
+/** Errors whose message says all: what a person gave, or what a cluster answered. */
+const isExpected = (error: unknown): error is Error =>
+  error instanceof InputError ||
+  (error instanceof Error && ['KubeError', 'StateError', 'TlsError'].includes(error.name));

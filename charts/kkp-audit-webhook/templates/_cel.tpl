@@ -1,0 +1,187 @@
+{{/*
+What CEL can say of a pod spec that should audit, as variables of a ValidatingAdmissionPolicy. It follows src/audit/effective.ts; a table in
+test/chart drives both. CEL has no functions, so what is needed several times is a template here.
+*/}}
+
+{{/* The last value of a flag of kube-apiserver ("" where there is none). Arguments: prefix, flag (without dashes), absent (default: ""). */}}
+{{- define "kkp-audit-webhook.cel.flag" -}}
+[variables.{{ .prefix }}Tokens.filter(t, t.matches('^--{{ .flag | replace "-" "[-_]" }}[=\\n]')).map(t, t.find('[=\\n][^\\n]*').substring(1))].map(v, size(v) > 0 ? v[size(v) - 1] : '{{ .absent }}')[0]
+{{- end }}
+
+{{/*
+Where a path leads (dyn, because CEL wants the values of a map to be of one type): a list of {volume, file, writable}; more than one only where mounts tie. Arguments: spec, container (a list of one), path.
+A mountPath ends with "/" here, so that /etc/a does not contain /etc/ab.
+*/}}
+{{- define "kkp-audit-webhook.cel.locate" -}}
+{{ .container }}.map(c, c.?volumeMounts.orValue([]).map(m, {'path': dyn((m.mountPath.startsWith('/') ? '' : '/') + m.mountPath + (m.mountPath.endsWith('/') ? '' : '/')), 'mount': dyn(m)}).filter(m, ({{ .path }} + '/').startsWith(m.path))).map(found, found.filter(m, found.all(o, size(o.path) <= size(m.path))).map(m, {
+  'volume': dyn(m.mount.name),
+  'file': dyn(m.mount.?subPathExpr.orValue('') != '' ? '?' : [string(m.mount.?subPath.orValue('')), size({{ .path }}) > size(m.path) ? {{ .path }}.substring(size(m.path)) : ''].filter(s, s != '').join('/')),
+  'writable': dyn(!m.mount.?readOnly.orValue(false))
+})).map(found, {{ .path }}.startsWith('/') && !{{ .path }}.matches('{{ include "kkp-audit-webhook.cel.odd" . }}') ? found : [])
+{{- end }}
+
+{{/* Path segments that would have to be resolved first: nobody writes them, and they would hide a mount behind another spelling. */}}
+{{- define "kkp-audit-webhook.cel.odd" -}}//|/\\.\\.?(/|$){{- end }}
+
+{{/* Whether places (a list of lists of {volume, file}) are the key of an object. Arguments: prefix, places, kind, names (a CEL list), key. */}}
+{{- define "kkp-audit-webhook.cel.isKey" -}}
+{{ .places }}.all(found, size(found) > 0 && found.all(p, variables.{{ .prefix }}Volumes.exists_one(v, v.name == p.volume) && variables.{{ .prefix }}Volumes.filter(v, v.name == p.volume).all(v,
+  (has(v.{{ .kind }}) ? [v.{{ .kind }}] : has(v.projected) && size(v.projected.?sources.orValue([])) == 1 ? v.projected.sources.filter(s, has(s.{{ .kind }})).map(s, s.{{ .kind }}) : [])
+  .exists(s, (s.?secretName.orValue('') in {{ .names }} || s.?name.orValue('') in {{ .names }}) && (size(s.?items.orValue([])) == 0 ? p.file == '{{ .key }}' : s.items.exists(i, i.path == p.file && i.key == '{{ .key }}'))))))
+{{- end }}
+
+{{/*
+The variables. Arguments: root (the chart's context), spec (CEL of the pod spec), prefix (of their names).
+*/}}
+{{- define "kkp-audit-webhook.cel.variables" -}}
+{{- $p := .prefix }}
+{{- $booleans := .root.Files.Lines "files/boolean-flags.txt" | join " " | trim | replace " " "|" | replace "-" "[-_]" }}
+{{- $apiserver := printf "variables.%sApiservers" $p }}
+{{- $sidecar := printf "variables.%sSidecars" $p }}
+- name: {{ $p }}Volumes
+  expression: >-
+    {{ .spec }}.?volumes.orValue([])
+- name: {{ $p }}Apiservers
+  expression: >-
+    {{ .spec }}.?containers.orValue([]).filter(c, c.name == 'apiserver')
+- name: {{ $p }}Sidecars
+  expression: >-
+    size({{ .spec }}.?containers.orValue([]).filter(c, c.name == 'audit-logs')) > 0
+    ? {{ .spec }}.containers.filter(c, c.name == 'audit-logs')
+    : {{ .spec }}.?initContainers.orValue([]).filter(c, c.name == 'audit-logs' && c.?restartPolicy.orValue('') == 'Always')
+# Each argument ends with a newline, which no argument keeps, so that expressions over the whole line can tell arguments apart.
+- name: {{ $p }}Line
+  expression: >-
+    {{ $apiserver }}.map(c, (c.?command.orValue([]) + c.?args.orValue([])).map(a, a.replace('\n', ' ') + '\n').join('')).join('')
+- name: {{ $p }}Program
+  expression: >-
+    {{ $apiserver }}.exists(c, size(c.?command.orValue([])) > 0)
+    ? variables.{{ $p }}Line.find('^(?:[^\\n]*/)?(?:kube-apiserver\\n|hyperkube\\n(?:[^\\n]*/)?(?:kube-)?apiserver\\n)') : ''
+- name: {{ $p }}IsApiserver
+  expression: >-
+    size({{ $apiserver }}) == 1 && {{ $apiserver }}.all(c, size(c.?command.orValue([])) == 0 || variables.{{ $p }}Program != '')
+# Read as kube-apiserver reads them: what follows "--" is no flag, booleans stand alone, and every other flag takes the next argument.
+- name: {{ $p }}Tokens
+  expression: >-
+    variables.{{ $p }}Line.substring(size(variables.{{ $p }}Program)).findAll('--\\n(?s:.*)|--(?:{{ $booleans }})\\n|--[^=\\n]+=[^\\n]*\\n|--[^=\\n]+\\n[^\\n]*\\n|-v\\n[^\\n]*\\n|[^\\n]*\\n')
+# A variable of the environment may hold any flag.
+- name: {{ $p }}IsReadable
+  expression: >-
+    !variables.{{ $p }}Tokens.exists(t, t.matches('^-{0,2}[^-=\\n][^=\\n]*[$][(]|^-{0,2}[$][(]'))
+    && !({{ $apiserver }} + {{ $sidecar }}).exists(c, c.?volumeMounts.orValue([]).exists(m, m.mountPath.matches('{{ include "kkp-audit-webhook.cel.odd" . }}')))
+- name: {{ $p }}PolicyPath
+  expression: >-
+    {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-policy-file") }}
+- name: {{ $p }}HasPolicy
+  expression: >-
+    variables.{{ $p }}PolicyPath != '' &&
+    {{ include "kkp-audit-webhook.cel.isKey" (dict "prefix" $p "kind" "configMap" "names" "['audit-config']" "key" "policy.yaml" "places"
+      (include "kkp-audit-webhook.cel.locate" (dict "container" $apiserver "path" (printf "variables.%sPolicyPath" $p)))) | nindent 4 }}
+- name: {{ $p }}LogPath
+  expression: >-
+    {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-path") }}
+- name: {{ $p }}LogPlaces
+  expression: >-
+    {{ include "kkp-audit-webhook.cel.locate" (dict "container" $apiserver "path" (printf "variables.%sLogPath" $p)) | nindent 4 }}
+- name: {{ $p }}HasLog
+  expression: >-
+    variables.{{ $p }}LogPath != '' && variables.{{ $p }}LogPath != '-'
+    && {{ include "kkp-audit-webhook.cel.isWritable" (dict "prefix" $p "places" (printf "variables.%sLogPlaces" $p)) }}
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-format" "absent" "json") }} == 'json'
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-version" "absent" "audit.k8s.io/v1") }} == 'audit.k8s.io/v1'
+- name: {{ $p }}IsBatch
+  expression: >-
+    {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-mode") }} == 'batch'
+- name: {{ $p }}IsUnweakened
+  expression: >-
+    !({{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-truncate-enabled" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
+    {{- range list "audit-log-maxage" "audit-log-maxbackup" "audit-log-maxsize" }}
+    && !{{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" . "absent" "1") }}.matches('^[+-]?(0[xX])?0+$')
+    {{- end }}
+    && !(variables.{{ $p }}IsBatch && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-throttle-enable" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
+    && !(variables.{{ $p }}IsBatch && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-buffer-size" "absent" "10000") }}.matches('^[+-]?0*[0-9]{1,3}$|^-'))
+- name: {{ $p }}SidecarLine
+  expression: >-
+    {{ $sidecar }}.map(c, ((size(c.?command.orValue([])) > 0 ? c.command : ['fluent-bit']) + c.?args.orValue([])).map(a, a.replace('\n', ' ') + '\n').join('')).join('')
+{{- $harmless := "(?:-vv?\\\\n|-q\\\\n|--quiet\\\\n|(?:-f|-R)\\\\n[^\\\\n]*\\\\n|--(?:flush|parser)[=\\\\n][^\\\\n]*\\\\n)*" }}
+# Without a configuration file, as KKP rendered it up to 2.20.
+- name: {{ $p }}IsLegacySidecar
+  expression: >-
+    variables.{{ $p }}SidecarLine.matches('^(?:[^\\n]*/)?fluent-bit\\n-i\\ntail\\n-p\\npath=[^\\n]*\\n-p\\ndb=[^\\n]*\\n-o\\nstdout\\n$')
+- name: {{ $p }}SidecarConfig
+  expression: >-
+    variables.{{ $p }}SidecarLine.matches('^(?:[^\\n]*/)?fluent-bit\\n{{ $harmless }}(?:-c\\n|--config[=\\n])[^\\n]+\\n{{ $harmless }}$')
+    ? variables.{{ $p }}SidecarLine.find('\\n(?:-c\\n|--config[=\\n])[^\\n]+').find('/[^\\n]*$') : ''
+- name: {{ $p }}TailPath
+  expression: >-
+    variables.{{ $p }}IsLegacySidecar ? variables.{{ $p }}SidecarLine.find('\\npath=[^\\n]*').substring(6) : '/var/log/kubernetes/audit/audit.log'
+- name: {{ $p }}TailPlaces
+  expression: >-
+    {{ include "kkp-audit-webhook.cel.locate" (dict "container" $sidecar "path" (printf "variables.%sTailPath" $p)) | nindent 4 }}
+- name: {{ $p }}HasSidecarImage
+  expression: >-
+    {{ $sidecar }}.all(c, c.?image.orValue('').matches('^(?:(?:{{ include "kkp-audit-webhook.cel.registries" .root }})/)?{{ include "kkp-audit-webhook.cel.images" .root }}$')
+    || {{ $apiserver }}.exists(a, a.?image.orValue('').matches('^(?:localhost|[^/]*[.:][^/]*)/')
+    && c.?image.orValue('').startsWith(a.image.split('/')[0] + '/')
+    && c.image.substring(size(a.image.split('/')[0]) + 1).matches('^{{ include "kkp-audit-webhook.cel.images" .root }}$')))
+- name: {{ $p }}HasSidecarResources
+  expression: >-
+    {{ $sidecar }}.all(c, quantity(string(c.?resources.?limits.?memory.orValue('1Gi'))).compareTo(quantity('20Mi')) >= 0
+    && quantity(string(c.?resources.?limits.?cpu.orValue('1'))).compareTo(quantity('5m')) >= 0)
+- name: {{ $p }}HasSidecar
+  expression: >-
+    size({{ $sidecar }}) == 1 && variables.{{ $p }}HasSidecarImage && variables.{{ $p }}HasSidecarResources
+    && (variables.{{ $p }}IsLegacySidecar || variables.{{ $p }}SidecarConfig != '' &&
+    {{ include "kkp-audit-webhook.cel.isKey" (dict "prefix" $p "kind" "secret" "names" "['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned']" "key" "fluent-bit.conf" "places"
+      (include "kkp-audit-webhook.cel.locate" (dict "container" $sidecar "path" (printf "variables.%sSidecarConfig" $p)))) | nindent 4 }})
+    && {{ include "kkp-audit-webhook.cel.isWritable" (dict "prefix" $p "places" (printf "variables.%sTailPlaces" $p)) }}
+    && variables.{{ $p }}TailPlaces.all(found, found.all(p, variables.{{ $p }}LogPlaces.all(others, others.all(o, o.volume == p.volume && o.file == p.file))))
+- name: {{ $p }}IsEffective
+  expression: >-
+    variables.{{ $p }}IsApiserver && variables.{{ $p }}IsReadable && variables.{{ $p }}HasPolicy && variables.{{ $p }}HasLog
+    && variables.{{ $p }}IsUnweakened && variables.{{ $p }}HasSidecar
+{{- end }}
+
+{{/* Whether places (a list of lists) can be written to. Arguments: prefix, places. */}}
+{{- define "kkp-audit-webhook.cel.isWritable" -}}
+{{ .places }}.all(found, size(found) > 0 && found.all(p, p.writable && p.file != '?' && variables.{{ .prefix }}Volumes.exists(v, v.name == p.volume && !has(v.configMap) && !has(v.secret) && !has(v.projected) && !has(v.downwardAPI) && !has(v.image))))
+{{- end }}
+
+{{/* Registries, as alternatives of a regular expression, that the sidecar's image may come from besides that of the apiserver's image. */}}
+{{- define "kkp-audit-webhook.cel.registries" -}}
+{{- $registries := list "docker.io" "index.docker.io" }}
+{{- range include "kkp-audit-webhook.datacenterOptions" . | fromYamlArray }}
+{{- with .registry }}{{ $registries = append $registries . }}{{ end }}
+{{- with (.sidecar | default dict).image }}
+{{- if regexMatch "^(localhost|[^/]*[.:][^/]*)/" . }}{{ $registries = append $registries (splitList "/" . | first) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- range $i, $registry := $registries | uniq }}{{ if $i }}|{{ end }}{{ include "kkp-audit-webhook.cel.quoteMeta" $registry }}{{ end }}
+{{- end }}
+
+{{/* A regular expression of images without registry: the repositories that count as fluent-bit, with any tag or digest. */}}
+{{- define "kkp-audit-webhook.cel.images" -}}
+{{- $repositories := list "fluent/fluent-bit" }}
+{{- range include "kkp-audit-webhook.datacenterOptions" . | fromYamlArray }}
+{{- with (.sidecar | default dict).allowedImages }}{{ $repositories = concat $repositories . }}{{ end }}
+{{- with (.sidecar | default dict).image }}
+{{- $path := regexReplaceAll "(:[^:/@]*)?(@.*)?$" . "" }}
+{{- if regexMatch "^(localhost|[^/]*[.:][^/]*)/" $path }}{{ $path = regexReplaceAll "^[^/]*/" $path "" }}
+{{- else if not (contains "/" $path) }}{{ $path = printf "library/%s" $path }}{{ end }}
+{{- $repositories = append $repositories $path }}
+{{- end }}
+{{- end -}}
+(?:{{ range $i, $repository := $repositories | uniq }}{{ if $i }}|{{ end }}{{ include "kkp-audit-webhook.cel.quoteMeta" $repository }}{{ end }})(?::[^:/@]*)?(?:@.*)?
+{{- end }}
+
+{{/* A text as part of a regular expression in a CEL string. */}}
+{{- define "kkp-audit-webhook.cel.quoteMeta" -}}
+{{ regexReplaceAll "[^A-Za-z0-9/_-]" . "[$0]" }}
+{{- end }}
+
+{{/* The options of the defaults and of every datacenter, as a list. */}}
+{{- define "kkp-audit-webhook.datacenterOptions" -}}
+{{- $all := list (.Values.config.defaults | default dict) }}
+{{- range $name, $options := .Values.config.datacenters }}{{ $all = append $all ($options | default dict) }}{{ end }}
+{{- toYaml $all }}
+{{- end }}

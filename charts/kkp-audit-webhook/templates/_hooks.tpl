@@ -1,0 +1,193 @@
+{{/*
+The hooks. Each entry says which requests kube-apiserver asks this server about; what it matches is as narrow as CEL can make it, so that a
+write that leaves everything audit-relevant as it was never waits for this server.
+
+Names: kube-apiserver calls mutating configurations in the order of their names, and "audit.kubermatic.k8c.io" comes before KKP's own
+"kubermatic-clusters". The names do not depend on the release, because a seed can have this software only once.
+*/}}
+{{- define "kkp-audit-webhook.hooks.name" -}}audit.kubermatic.k8c.io{{- end }}
+{{- define "kkp-audit-webhook.hooks.enforcedName" -}}enforced.audit.kubermatic.k8c.io{{- end }}
+{{- define "kkp-audit-webhook.enforcedLabel" -}}audit.kubermatic.k8c.io/enforced{{- end }}
+
+{{/*
+One entry. Arguments: root, name, path, failurePolicy, rules (YAML), conditions (a list of [name, CEL]), and optionally objectSelector (YAML)
+and reinvocationPolicy. An entry with failurePolicy Fail holds only for what carries the label of enforced clusters.
+*/}}
+{{- define "kkp-audit-webhook.hook" -}}
+{{- $isFail := eq .failurePolicy "Fail" }}
+- name: {{ if $isFail }}enforced-{{ end }}{{ .name }}.audit.kubermatic.k8c.io
+  admissionReviewVersions: [v1]
+  clientConfig:
+    {{- if .root.Values.webhooks.url }}
+    url: {{ printf "%s%s" (trimSuffix "/" .root.Values.webhooks.url) .path }}
+    {{- else }}
+    service:
+      name: {{ include "kkp-audit-webhook.fullname" .root }}
+      namespace: {{ .root.Release.Namespace }}
+      path: {{ .path }}
+      port: {{ .root.Values.service.port }}
+    {{- end }}
+  failurePolicy: {{ .failurePolicy }}
+  matchPolicy: Equivalent
+  {{- /* Attempts are Events, which a dry run does not leave behind. */}}
+  sideEffects: NoneOnDryRun
+  timeoutSeconds: {{ .root.Values.webhooks.timeoutSeconds }}
+  {{- with .reinvocationPolicy }}
+  reinvocationPolicy: {{ . }}
+  {{- end }}
+  rules:
+    {{- .rules | nindent 4 }}
+  namespaceSelector:
+    {{- if and $isFail (not .isClusterScoped) }}
+    matchLabels:
+      {{ include "kkp-audit-webhook.enforcedLabel" . }}: "true"
+    {{- else }} {}
+    {{- end }}
+  objectSelector:
+    {{- if and $isFail .isClusterScoped }}
+    matchLabels:
+      {{ include "kkp-audit-webhook.enforcedLabel" . }}: "true"
+    {{- else if .objectSelector }}
+    {{- .objectSelector | nindent 4 }}
+    {{- else }} {}
+    {{- end }}
+  matchConditions:
+    {{- range .conditions }}
+    - name: {{ index . 0 }}
+      expression: >-
+        {{- index . 1 | nindent 8 }}
+    {{- end }}
+{{- end }}
+
+{{/* CEL: the request is in the namespace of a user cluster. */}}
+{{- define "kkp-audit-webhook.cel.inClusterNamespace" -}}
+has(request.namespace) && request.namespace.startsWith('cluster-')
+{{- end }}
+
+{{/* CEL: whoever writes is one whose writes are never rejected: KKP, Kubernetes' own controllers, and this software. */}}
+{{- define "kkp-audit-webhook.cel.isPlatform" -}}
+request.userInfo.username in {{ append .Values.config.platform.users (include "kkp-audit-webhook.user" .) | uniq | toJson | replace "\"" "'" }}
+|| request.userInfo.?groups.orValue([]).exists(g, g in {{ .Values.config.platform.groups | toJson | replace "\"" "'" }})
+{{- end }}
+
+{{/* CEL: this software's own writer; its empty patches are there to reach the hooks. */}}
+{{- define "kkp-audit-webhook.cel.isSelf" -}}
+request.userInfo.username == '{{ include "kkp-audit-webhook.user" . }}'
+{{- end }}
+
+{{/* CEL: nothing under deletion is held back. */}}
+{{- define "kkp-audit-webhook.cel.isAlive" -}}
+object == null || !has(object.metadata.deletionTimestamp)
+{{- end }}
+
+{{/* CEL: a Deployment's template differs in what decides whether it audits. Replicas, labels, images of others and the like do not. */}}
+{{- define "kkp-audit-webhook.cel.workloadChanged" -}}
+oldObject == null
+|| object.spec.template.spec.?volumes != oldObject.spec.template.spec.?volumes
+|| object.spec.template.spec.?initContainers.orValue([]).filter(c, c.name == 'audit-logs') != oldObject.spec.template.spec.?initContainers.orValue([]).filter(c, c.name == 'audit-logs')
+|| object.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'audit-logs') != oldObject.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'audit-logs')
+{{- range list "command" "args" "env" "envFrom" "volumeMounts" "workingDir" }}
+|| object.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'apiserver').map(c, c.?{{ . }}) != oldObject.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'apiserver').map(c, c.?{{ . }})
+{{- end }}
+|| object.metadata.?annotations[?'audit.kubermatic.k8c.io/injected'] != oldObject.metadata.?annotations[?'audit.kubermatic.k8c.io/injected']
+{{- end }}
+
+{{/* CEL: a Cluster differs in its audit settings, or in what decides whether they count. */}}
+{{- define "kkp-audit-webhook.cel.clusterChanged" -}}
+oldObject == null
+|| object.spec.?auditLogging != oldObject.spec.?auditLogging
+|| object.spec.?cloud.?dc != oldObject.spec.?cloud.?dc
+|| object.metadata.?labels[?'audit.kubermatic.k8c.io/enforced'] != oldObject.metadata.?labels[?'audit.kubermatic.k8c.io/enforced']
+|| object.metadata.?annotations.orValue({}).exists(k, (k == 'kubermatic.k8c.io/skip-audit-logging-enforcement' || k.startsWith('audit.kubermatic.k8c.io/')) && oldObject.metadata.?annotations[?k].orValue('') != object.metadata.annotations[k])
+|| oldObject.metadata.?annotations.orValue({}).exists(k, (k == 'kubermatic.k8c.io/skip-audit-logging-enforcement' || k.startsWith('audit.kubermatic.k8c.io/')) && !(k in object.metadata.?annotations.orValue({})))
+{{- end }}
+
+{{/* CEL: a Seed differs in who enforces what. A new datacenter frees nobody. */}}
+{{- define "kkp-audit-webhook.cel.seedChanged" -}}
+object == null
+|| object.spec.?auditLogging != oldObject.spec.?auditLogging
+|| oldObject.spec.?datacenters.orValue({}).exists(k, oldObject.spec.datacenters[k].?spec.?enforceAuditLogging != object.spec.?datacenters[?k].?spec.?enforceAuditLogging
+  || oldObject.spec.datacenters[k].?spec.?enforcedAuditWebhookSettings != object.spec.?datacenters[?k].?spec.?enforcedAuditWebhookSettings)
+{{- end }}
+
+{{/* CEL: a pod runs kube-apiserver, by label or by what it starts. */}}
+{{- define "kkp-audit-webhook.cel.runsApiserver" -}}
+object.metadata.?labels[?'app'].orValue('') == 'apiserver'
+|| (object.spec.?containers.orValue([]) + object.spec.?initContainers.orValue([])).exists(c, size(c.?command.orValue([])) > 0
+  ? c.command[0].matches('(^|/)kube-apiserver$') || (c.command[0].matches('(^|/)hyperkube$') && size(c.command) > 1 && c.command[1].matches('(^|/)(kube-)?apiserver$'))
+  : c.?image.orValue('').matches('kube-apiserver(:[^:/@]*)?(@.*)?$'))
+{{- end }}
+
+{{- define "kkp-audit-webhook.rule" -}}
+- apiGroups: [{{ .group | quote }}]
+  apiVersions: [v1]
+  resources: [{{ .resource }}]
+  operations: {{ .operations | toJson }}
+  scope: {{ .scope | default "Namespaced" }}
+{{- end }}
+
+{{/* Mutating entries. Arguments: root, failurePolicy. */}}
+{{- define "kkp-audit-webhook.hooks.mutating" -}}
+{{- $root := .root }}
+{{- $write := list "CREATE" "UPDATE" }}
+{{- if eq .failurePolicy "Ignore" }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "mutate-clusters" "path" "/mutate/clusters" "failurePolicy" .failurePolicy "reinvocationPolicy" "IfNeeded" "isClusterScoped" true
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "kubermatic.k8c.io" "resource" "clusters" "operations" $write "scope" "Cluster"))
+  "conditions" (list
+    (list "not-being-deleted" (include "kkp-audit-webhook.cel.isAlive" $root))
+    (list "audit-relevant-change" (printf "%s || %s" (include "kkp-audit-webhook.cel.isSelf" $root) (include "kkp-audit-webhook.cel.clusterChanged" $root))))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "mutate-deployments" "path" "/mutate/deployments" "failurePolicy" .failurePolicy "reinvocationPolicy" "IfNeeded"
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "apps" "resource" "deployments" "operations" $write))
+  "conditions" (list
+    (list "in-a-cluster-namespace" (include "kkp-audit-webhook.cel.inClusterNamespace" $root))
+    (list "is-the-apiserver" "object.metadata.?name.orValue('') == 'apiserver'")
+    (list "not-being-deleted" (include "kkp-audit-webhook.cel.isAlive" $root))
+    (list "audit-relevant-change" (printf "%s || %s" (include "kkp-audit-webhook.cel.isSelf" $root) (include "kkp-audit-webhook.cel.workloadChanged" $root))))) }}
+{{- end }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "mutate-pods" "path" "/mutate/pods" "failurePolicy" .failurePolicy "reinvocationPolicy" "IfNeeded"
+  "objectSelector" "matchLabels:\n  app: apiserver"
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE")))
+  "conditions" (list (list "in-a-cluster-namespace" (include "kkp-audit-webhook.cel.inClusterNamespace" $root)))) }}
+{{- end }}
+
+{{/* Validating entries. Arguments: root, failurePolicy. The platform is never rejected, except for a pod, so it does not wait here either. */}}
+{{- define "kkp-audit-webhook.hooks.validating" -}}
+{{- $root := .root }}
+{{- $policy := .failurePolicy }}
+{{- $write := list "CREATE" "UPDATE" }}
+{{- $isAlive := list "not-being-deleted" (include "kkp-audit-webhook.cel.isAlive" $root) }}
+{{- $notPlatform := list "not-by-the-platform" (printf "!(%s)" (include "kkp-audit-webhook.cel.isPlatform" $root)) }}
+{{- $inCluster := list "in-a-cluster-namespace" (include "kkp-audit-webhook.cel.inClusterNamespace" $root) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-clusters" "path" "/validate" "failurePolicy" $policy "isClusterScoped" true
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "kubermatic.k8c.io" "resource" "clusters" "operations" $write "scope" "Cluster"))
+  "conditions" (list $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.clusterChanged" $root)))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-deployments" "path" "/validate" "failurePolicy" $policy
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "apps" "resource" "deployments" "operations" $write))
+  "conditions" (list $inCluster (list "is-the-apiserver" "object.metadata.?name.orValue('') == 'apiserver'") $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.workloadChanged" $root)))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-pods" "path" "/validate" "failurePolicy" $policy
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE")))
+  "conditions" (list $inCluster (list "runs-an-apiserver" (include "kkp-audit-webhook.cel.runsApiserver" $root)))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-configmaps" "path" "/validate" "failurePolicy" $policy
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "configmaps" "operations" (list "CREATE" "UPDATE" "DELETE")))
+  "conditions" (list $inCluster
+    (list "is-the-audit-policy" "request.?name.orValue('') == 'audit-config' || (object != null && object.metadata.?name.orValue('') == 'audit-config')")
+    $notPlatform
+    (list "audit-relevant-change" "object == null || oldObject == null || object.?data != oldObject.?data || object.?binaryData != oldObject.?binaryData || object.?immutable != oldObject.?immutable"))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-secrets" "path" "/validate" "failurePolicy" $policy
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "secrets" "operations" (list "CREATE" "UPDATE" "DELETE")))
+  "conditions" (list $inCluster
+    (list "is-the-sidecars-configuration" "request.?name.orValue('') in ['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned'] || (object != null && object.metadata.?name.orValue('') in ['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned'])")
+    $notPlatform
+    (list "audit-relevant-change" "object == null || oldObject == null || object.?data != oldObject.?data || object.?immutable != oldObject.?immutable"))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-namespaces" "path" "/validate" "failurePolicy" $policy "isClusterScoped" true
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "namespaces" "operations" (list "UPDATE") "scope" "Cluster"))
+  "conditions" (list
+    (list "is-a-cluster-namespace" "object.metadata.name.startsWith('cluster-')")
+    $notPlatform $isAlive
+    (list "audit-relevant-change" "object.metadata.?labels[?'audit.kubermatic.k8c.io/enforced'] != oldObject.metadata.?labels[?'audit.kubermatic.k8c.io/enforced']"))) }}
+{{- if eq $policy "Ignore" }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-seeds" "path" "/validate" "failurePolicy" $policy
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "kubermatic.k8c.io" "resource" "seeds" "operations" (list "UPDATE" "DELETE")))
+  "conditions" (list (list "audit-relevant-change" (include "kkp-audit-webhook.cel.seedChanged" $root)))) }}
+{{- end }}
+{{- end }}

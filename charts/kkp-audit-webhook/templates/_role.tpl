@@ -1,0 +1,29 @@
+{{/* A Role and its binding to the server's service account. Arguments: root, name, namespace, rules. */}}
+{{- define "kkp-audit-webhook.role" }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "kkp-audit-webhook.labels" .root | nindent 4 }}
+rules:
+  {{- toYaml .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "kkp-audit-webhook.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "kkp-audit-webhook.serviceAccountName" .root }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}

@@ -1,0 +1,500 @@
+/**
+ * Ways to run an apiserver, and whether it audits: one table that the server's own judgement and the chart's ValidatingAdmissionPolicies must
+ * agree on.
+ */
+
+export interface Mount {
+  name: string;
+  mountPath: string;
+  [field: string]: unknown;
+}
+export interface SpecContainer {
+  name: string;
+  image?: string;
+  command?: string[];
+  args?: string[];
+  volumeMounts?: Mount[];
+  [field: string]: unknown;
+}
+export interface Spec {
+  containers: SpecContainer[];
+  initContainers?: SpecContainer[];
+  volumes?: { name: string; [source: string]: unknown }[];
+  [field: string]: unknown;
+}
+
+interface PodCase {
+  readonly name: string;
+  /** Changes what KKP renders with audit logging on. */
+  readonly change: (spec: Spec) => void;
+  readonly effective: boolean;
+  /** The server knows better, because it sees what CEL can't: see the comment at the case. */
+  readonly beyondCel?: true;
+}
+
+const named = <T extends { name: string }>(list: readonly T[] | undefined, name: string): T => {
+  const found = list?.find((item) => item.name === name);
+  if (found === undefined) throw new Error(`nothing is named ${name}`);
+  return found;
+};
+const apiserver = (spec: Spec): SpecContainer => named(spec.containers, 'apiserver');
+const sidecar = (spec: Spec): SpecContainer => named(spec.containers, 'audit-logs');
+const without = <T extends { name: string }>(list: readonly T[] | undefined, name: string): T[] =>
+  (list ?? []).filter((item) => item.name !== name);
+
+/** Changes the arguments of kube-apiserver. */
+const args =
+  (change: (args: string[]) => string[]) =>
+  (spec: Spec): void => {
+    const container = apiserver(spec);
+    container.args = change(container.args ?? []);
+  };
+const append = (...more: string[]) => args((all) => [...all, ...more]);
+const removeFlag = (flag: string) => args((all) => all.toSpliced(all.indexOf(flag), 2));
+/** Writes `--flag value` as the given arguments. */
+const rewrite = (flag: string, render: (value: string) => string[]) =>
+  args((all) => {
+    const at = all.indexOf(flag);
+    return all.toSpliced(at, 2, ...render(all[at + 1] ?? ''));
+  });
+const mount =
+  (container: (spec: Spec) => SpecContainer, name: string, change: Partial<Mount>) => (spec: Spec) =>
+    void Object.assign(named(container(spec).volumeMounts, name), change);
+const volume = (name: string, source: object) => (spec: Spec) => {
+  spec.volumes = (spec.volumes ?? []).map((item) => (item.name === name ? { name, ...source } : item));
+};
+const both =
+  (...changes: ((spec: Spec) => void)[]) =>
+  (spec: Spec): void => {
+    for (const change of changes) change(spec);
+  };
+const sidecarWith = (fields: Partial<SpecContainer>) => (spec: Spec) =>
+  void Object.assign(sidecar(spec), fields);
+
+const apiserverWith = (fields: Partial<SpecContainer>) => (spec: Spec) =>
+  void Object.assign(apiserver(spec), fields);
+const unmount = (container: (spec: Spec) => SpecContainer, name: string) => (spec: Spec) =>
+  void Object.assign(container(spec), { volumeMounts: without(container(spec).volumeMounts, name) });
+const removeSidecar = (spec: Spec): void => {
+  spec.containers = without(spec.containers, 'audit-logs');
+};
+
+const POLICY = '--audit-policy-file';
+const POLICY_PATH = '/etc/kubernetes/audit/policy.yaml';
+const LOG = '--audit-log-path';
+const LOG_PATH = '/var/log/kubernetes/audit/audit.log';
+
+export const POD_CASES: readonly PodCase[] = [
+  // What keeps auditing.
+  { name: 'as KKP renders it', change: () => undefined, effective: true },
+  { name: '--flag=value', change: rewrite(POLICY, (value) => [`${POLICY}=${value}`]), effective: true },
+  { name: '_ for -', change: rewrite(POLICY, (value) => ['--audit_policy_file', value]), effective: true },
+  {
+    name: 'a flag given twice, the last one right',
+    change: args((all) => [POLICY, '/dev/null', ...all]),
+    effective: true,
+  },
+  {
+    name: 'flags of the future',
+    change: append('--some-new-flag', 'value', '--another=value'),
+    effective: true,
+  },
+  {
+    name: 'flags in command',
+    change: (spec) => {
+      const container = apiserver(spec);
+      container.command = [...(container.command ?? []), ...(container.args ?? [])];
+      container.args = [];
+    },
+    effective: true,
+  },
+  {
+    name: 'no command, the image starts it',
+    change: (spec) => void delete apiserver(spec).command,
+    effective: true,
+  },
+  {
+    name: 'hyperkube',
+    change: (spec) => {
+      apiserver(spec).command = ['/hyperkube', 'kube-apiserver'];
+    },
+    effective: true,
+  },
+  {
+    name: 'a variable as the value of another flag',
+    change: append('--external-hostname', '$(HOST)'),
+    effective: true,
+  },
+  {
+    name: 'another image of the apiserver',
+    change: apiserverWith({ image: 'registry.k8s.io/kube-apiserver:v1.35.9' }),
+    effective: true,
+  },
+  {
+    name: 'the sidecar from the registry of the apiserver',
+    change: both(
+      apiserverWith({ image: 'mirror.example:5000/kube-apiserver:v1' }),
+      sidecarWith({ image: 'mirror.example:5000/fluent/fluent-bit:4.1' }),
+    ),
+    effective: true,
+  },
+  {
+    name: 'the sidecar by digest',
+    change: sidecarWith({ image: `fluent/fluent-bit@sha256:${'0'.repeat(64)}` }),
+    effective: true,
+  },
+  {
+    name: 'the sidecar before the apiserver',
+    change: (spec) => void spec.containers.reverse(),
+    effective: true,
+  },
+  {
+    name: 'the sidecar as an init container that stays',
+    change: (spec) => {
+      spec.initContainers = [...(spec.initContainers ?? []), { ...sidecar(spec), restartPolicy: 'Always' }];
+      removeSidecar(spec);
+    },
+    effective: true,
+  },
+  {
+    name: 'more resources for the sidecar',
+    change: sidecarWith({ resources: { limits: { memory: '1Gi', cpu: '1' } } }),
+    effective: true,
+  },
+  { name: 'no limits for the sidecar', change: sidecarWith({ resources: {} }), effective: true },
+  {
+    name: 'the sidecar as KKP rendered it up to 2.20',
+    change: sidecarWith({
+      args: [
+        '-i',
+        'tail',
+        '-p',
+        `path=${LOG_PATH}`,
+        '-p',
+        'db=/var/log/kubernetes/audit/fluentbit.db',
+        '-o',
+        'stdout',
+      ],
+    }),
+    effective: true,
+  },
+  {
+    name: 'the sidecar with --config=',
+    change: sidecarWith({ args: ['--config=/etc/fluent-bit/fluent-bit.conf', '-q'] }),
+    effective: true,
+  },
+  {
+    name: 'the policy by items',
+    change: volume('audit-config', {
+      configMap: { name: 'audit-config', items: [{ key: 'policy.yaml', path: 'policy.yaml' }] },
+    }),
+    effective: true,
+  },
+  {
+    name: 'the policy under another name',
+    change: both(
+      volume('audit-config', {
+        configMap: { name: 'audit-config', items: [{ key: 'policy.yaml', path: 'p' }] },
+      }),
+      append(POLICY, '/etc/kubernetes/audit/p'),
+    ),
+    effective: true,
+  },
+  {
+    name: 'the policy by subPath',
+    change: mount(apiserver, 'audit-config', { mountPath: POLICY_PATH, subPath: 'policy.yaml' }),
+    effective: true,
+  },
+  {
+    name: 'the policy by a projected volume',
+    change: volume('audit-config', { projected: { sources: [{ configMap: { name: 'audit-config' } }] } }),
+    effective: true,
+  },
+  {
+    name: 'a slash behind the mountPath',
+    change: mount(apiserver, 'audit-config', { mountPath: '/etc/kubernetes/audit/' }),
+    effective: true,
+  },
+  {
+    name: 'the log on a volume of another kind',
+    change: volume('audit-log', { hostPath: { path: '/srv/audit' } }),
+    effective: true,
+  },
+  {
+    name: 'a mount beside, whose path begins alike',
+    change: (spec) =>
+      void apiserver(spec).volumeMounts?.push({ name: 'audit-log', mountPath: '/etc/kubernetes/auditor' }),
+    effective: true,
+  },
+  { name: 'a retention of its own', change: append('--audit-log-maxage', '365'), effective: true },
+  {
+    name: 'batch mode with a large buffer',
+    change: append('--audit-log-mode', 'batch', '--audit-log-batch-buffer-size', '20000'),
+    effective: true,
+  },
+  {
+    name: 'a small buffer that counts for nothing',
+    change: append('--audit-log-batch-buffer-size', '1'),
+    effective: true,
+  },
+  {
+    name: 'JSON, said aloud',
+    change: append('--audit-log-format=json', '--audit-log-version', 'audit.k8s.io/v1'),
+    effective: true,
+  },
+  {
+    name: 'truncation, said to be off',
+    change: append('--audit-log-truncate-enabled=false'),
+    effective: true,
+  },
+
+  // The apiserver.
+  { name: 'no container apiserver', change: apiserverWith({ name: 'api' }), effective: false },
+  {
+    name: 'a shell around it',
+    change: apiserverWith({ command: ['/bin/sh', '-c', 'exec kube-apiserver "$@"', '--'] }),
+    effective: false,
+  },
+  {
+    name: 'a program of another name',
+    change: apiserverWith({ command: ['/tmp/not-kube-apiserver-at-all'] }),
+    effective: false,
+  },
+
+  // The policy.
+  { name: 'no policy flag', change: removeFlag(POLICY), effective: false },
+  { name: 'an empty policy flag', change: append(`${POLICY}=`), effective: false },
+  { name: 'another policy behind it', change: append(POLICY, '/dev/null'), effective: false },
+  {
+    name: 'another policy behind it, with _',
+    change: append('--audit_policy_file=/dev/null'),
+    effective: false,
+  },
+  {
+    name: 'the policy flag swallowed by one before it',
+    change: args((all) => all.toSpliced(all.indexOf(POLICY), 0, '--service-cluster-ip-range')),
+    effective: false,
+  },
+  {
+    name: 'the policy flag behind --',
+    change: args((all) => {
+      const at = all.indexOf(POLICY);
+      return [...all.toSpliced(at, 2), '--', ...all.slice(at, at + 2)];
+    }),
+    effective: false,
+  },
+  {
+    name: 'the policy flag inside another argument',
+    change: rewrite(POLICY, (value) => [`--external-hostname=x\n${POLICY}\n${value}`]),
+    effective: false,
+  },
+  {
+    name: 'a policy outside of the volume',
+    change: append(POLICY, '/etc/kubernetes/policy.yaml'),
+    effective: false,
+  },
+  {
+    name: 'a way up in the policy path',
+    change: append(POLICY, '/etc/kubernetes/audit/../pki/x'),
+    effective: false,
+  },
+  { name: 'another key', change: append(POLICY, '/etc/kubernetes/audit/other.yaml'), effective: false },
+  {
+    name: 'another ConfigMap',
+    change: volume('audit-config', { configMap: { name: 'my-policy' } }),
+    effective: false,
+  },
+  {
+    name: 'a Secret instead',
+    change: volume('audit-config', { secret: { secretName: 'audit-config' } }),
+    effective: false,
+  },
+  {
+    name: 'another key by items',
+    change: volume('audit-config', {
+      configMap: { name: 'audit-config', items: [{ key: 'empty', path: 'policy.yaml' }] },
+    }),
+    effective: false,
+  },
+  { name: 'an empty volume', change: volume('audit-config', { emptyDir: {} }), effective: false },
+  {
+    name: 'another subPath',
+    change: mount(apiserver, 'audit-config', { mountPath: POLICY_PATH, subPath: 'none.yaml' }),
+    effective: false,
+  },
+  {
+    name: 'a mount over the policy',
+    change: (spec) =>
+      void apiserver(spec).volumeMounts?.push({
+        name: 'audit-log',
+        mountPath: POLICY_PATH,
+        subPath: 'policy.yaml',
+      }),
+    effective: false,
+  },
+  {
+    name: 'no mount of the policy',
+    change: unmount(apiserver, 'audit-config'),
+    effective: false,
+  },
+  {
+    name: 'a projected volume with something else on top',
+    change: volume('audit-config', {
+      projected: {
+        sources: [
+          { configMap: { name: 'audit-config' } },
+          { configMap: { name: 'mine', items: [{ key: 'k', path: 'policy.yaml' }] } },
+        ],
+      },
+    }),
+    effective: false,
+  },
+
+  // The log.
+  { name: 'no log', change: removeFlag(LOG), effective: false },
+  { name: 'the log to standard output', change: append(LOG, '-'), effective: false },
+  { name: 'the log where nobody reads', change: append(LOG, '/tmp/audit.log'), effective: false },
+  {
+    name: 'the log in another file',
+    change: append(LOG, '/var/log/kubernetes/audit/other.log'),
+    effective: false,
+  },
+  {
+    name: 'a log that can not be written',
+    change: mount(apiserver, 'audit-log', { readOnly: true }),
+    effective: false,
+  },
+  {
+    name: 'a log on a ConfigMap',
+    change: volume('audit-log', { configMap: { name: 'audit-config' } }),
+    effective: false,
+  },
+  { name: 'the log in the legacy format', change: append('--audit-log-format', 'legacy'), effective: false },
+  {
+    name: 'the log on a volume that the sidecar does not have',
+    change: both(
+      (spec) => void spec.volumes?.push({ name: 'elsewhere', emptyDir: {} }),
+      mount(apiserver, 'audit-log', { name: 'elsewhere' }),
+    ),
+    effective: false,
+  },
+  { name: 'no age limit', change: append('--audit-log-maxage=0'), effective: false },
+  { name: 'truncation', change: append('--audit-log-truncate-enabled'), effective: false },
+  {
+    name: 'batch mode with a tiny buffer',
+    change: append('--audit-log-mode', 'batch', '--audit-log-batch-buffer-size', '1'),
+    effective: false,
+  },
+  {
+    name: 'batch mode with a throttle',
+    change: append('--audit-log-mode=batch', '--audit-log-batch-throttle-enable'),
+    effective: false,
+  },
+
+  // The sidecar.
+  {
+    name: 'no sidecar',
+    change: removeSidecar,
+    effective: false,
+  },
+  { name: 'a sidecar of another name', change: sidecarWith({ name: 'audit-log' }), effective: false },
+  { name: 'a sidecar of another image', change: sidecarWith({ image: 'busybox' }), effective: false },
+  {
+    name: 'a sidecar from elsewhere',
+    change: sidecarWith({ image: 'evil.example/fluent/fluent-bit:4.0.0' }),
+    effective: false,
+  },
+  {
+    name: 'an image that only ends alike',
+    change: sidecarWith({ image: 'docker.io/evil/fluent/fluent-bit:4.0.0' }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar that sleeps',
+    change: sidecarWith({ command: ['sleep', 'infinity'], args: [] }),
+    effective: false,
+  },
+  { name: 'a sidecar without configuration', change: sidecarWith({ args: [] }), effective: false },
+  {
+    name: 'a sidecar with another configuration',
+    change: sidecarWith({ args: ['-c', '/tmp/fluent-bit.conf'] }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar with an output of its own',
+    change: sidecarWith({ args: ['-c', '/etc/fluent-bit/fluent-bit.conf', '-o', 'null'] }),
+    effective: false,
+  },
+  {
+    name: 'a dry run of the sidecar',
+    change: sidecarWith({ args: ['-c', '/etc/fluent-bit/fluent-bit.conf', '--dry-run'] }),
+    effective: false,
+  },
+  {
+    name: 'another Secret',
+    change: volume('audit-logs-fluentbit', { secret: { secretName: 'mine' } }),
+    effective: false,
+  },
+  {
+    name: 'a ConfigMap instead of the Secret',
+    change: volume('audit-logs-fluentbit', { configMap: { name: 'audit-logs-fluentbit' } }),
+    effective: false,
+  },
+  {
+    name: 'no mount of the log',
+    change: unmount(sidecar, 'audit-log'),
+    effective: false,
+  },
+  {
+    name: 'the log at another place of the sidecar',
+    change: mount(sidecar, 'audit-log', { mountPath: '/var/log/other' }),
+    effective: false,
+  },
+  {
+    name: 'another part of the volume',
+    change: mount(sidecar, 'audit-log', { subPath: 'x' }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar that can not keep its position',
+    change: mount(sidecar, 'audit-log', { readOnly: true }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar without memory',
+    change: sidecarWith({ resources: { limits: { memory: '1Mi' } } }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar without time',
+    change: sidecarWith({ resources: { limits: { cpu: '1m' } } }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar that ends before the apiserver starts',
+    change: (spec) => {
+      spec.initContainers = [...(spec.initContainers ?? []), sidecar(spec)];
+      removeSidecar(spec);
+    },
+    effective: false,
+  },
+
+  // What CEL can't follow, it does not let pass: the values of variables, and paths that have to be resolved first.
+  {
+    name: 'a flag from the environment',
+    change: both(apiserverWith({ env: [{ name: 'FLAG', value: `${POLICY}=/dev/null` }] }), append('$(FLAG)')),
+    effective: false,
+  },
+  {
+    name: 'a harmless flag from the environment',
+    change: both(apiserverWith({ env: [{ name: 'FLAG', value: '--v=2' }] }), append('$(FLAG)')),
+    effective: false,
+    beyondCel: true,
+  },
+  {
+    name: 'a path that goes nowhere and back',
+    change: append(POLICY, '/etc/kubernetes/audit/./policy.yaml'),
+    effective: false,
+    beyondCel: true,
+  },
+];

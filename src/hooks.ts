@@ -3,12 +3,22 @@
  * kube-apiserver gets as an HTTP error. The steps of each are in hooks/, one kind of object a file.
  */
 import { type AdmissionRequest, allow, type Hook, type HookName } from './admission.ts';
-import { isCluster, mutateCluster, validateCluster } from './hooks/clusters.ts';
+import {
+  isCluster,
+  isClusterStatus,
+  mutateCluster,
+  validateCluster,
+  validateClusterStatus,
+} from './hooks/clusters.ts';
+import { isAuditConfig, validateConfigMap } from './hooks/configmaps.ts';
 import { isApiserverDeployment, mutateDeployment, validateDeployment } from './hooks/deployments.ts';
+import { isClusterNamespace, validateNamespace } from './hooks/namespaces.ts';
 import { isPod, mutatePod, validatePod } from './hooks/pods.ts';
+import { isFluentBitSecret, validateSecret } from './hooks/secrets.ts';
+import { isSeed, validateSeed } from './hooks/seeds.ts';
 import type { Answer, Call, HookDependencies } from './hooks/steps.ts';
 
-export type { HookDependencies } from './hooks/steps.ts';
+export type { Attempt, AttemptOutcome, HookDependencies } from './hooks/steps.ts';
 
 /** What /validate judges; anything else passes. */
 const VALIDATIONS: readonly {
@@ -18,6 +28,11 @@ const VALIDATIONS: readonly {
   { matches: isApiserverDeployment, validate: validateDeployment },
   { matches: isPod, validate: validatePod },
   { matches: isCluster, validate: validateCluster },
+  { matches: isClusterStatus, validate: validateClusterStatus },
+  { matches: isAuditConfig, validate: validateConfigMap },
+  { matches: isFluentBitSecret, validate: validateSecret },
+  { matches: isClusterNamespace, validate: validateNamespace },
+  { matches: isSeed, validate: validateSeed },
 ];
 
 const validate = (call: Call): Answer =>

@@ -11,6 +11,12 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The text under a key of what should be a map of strings; never one of an object's prototype. */
+export function ownText(map: unknown, key: string): string | undefined {
+  const value = isJsonObject(map) && Object.hasOwn(map, key) ? map[key] : undefined;
+  return typeof value === 'string' ? value : undefined;
+}
+
 export interface ObjectMeta {
   readonly name?: string;
   readonly generateName?: string;

@@ -3,10 +3,12 @@
  * and controller would make of it, so that a KKP that renders audit logging by itself does.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { judgeCluster } from '../audit/enforce.ts';
+import { judgeCluster, mayBeEnforced } from '../audit/enforce.ts';
+import { changesExemption, findExemptionProblem } from '../audit/exemption.ts';
 import { injectCluster } from '../audit/inject-cluster.ts';
-import { KKP_GROUP, viewCluster } from '../kkp.ts';
-import type { Reason } from '../reasons.ts';
+import { EXEMPT_REASON_ANNOTATION, EXEMPT_UNTIL_ANNOTATION, type Resolution } from '../audit/settings.ts';
+import { type Cluster, type ClusterView, ENFORCED_LABEL, KKP_GROUP, viewCluster } from '../kkp.ts';
+import { type Reason, reason } from '../reasons.ts';
 import {
   type Answer,
   admit,
@@ -17,11 +19,16 @@ import {
   isWrite,
   readCluster,
   refuse,
+  refuseInvalid,
   resolve,
 } from './steps.ts';
 
-export const isCluster = (request: AdmissionRequest): boolean =>
-  request.group === KKP_GROUP && request.kind === 'Cluster' && isWrite(request);
+const isOfKind = ({ group, kind }: AdmissionRequest): boolean => group === KKP_GROUP && kind === 'Cluster';
+
+export const isCluster = (request: AdmissionRequest): boolean => isOfKind(request) && isWrite(request);
+
+export const isClusterStatus = (request: AdmissionRequest): boolean =>
+  isOfKind(request) && request.operation === 'UPDATE' && request.subResource === 'status';
 
 export function mutateCluster(call: Call): Answer {
   const { request } = call;
@@ -31,25 +38,93 @@ export function mutateCluster(call: Call): Answer {
   // Beyond an attempt's refusal the hook goes by the Cluster as it arrives: an opt-out that gets so far is admitted.
   const resolution = resolve(call, viewCluster(cluster));
   const injected = injectCluster(cluster, resolution, call.nowMs());
-  return judge(call, (notes) => answer(cluster, injected, resolution, notes));
+  const isSeenAgain = (): boolean => findAttempts(call, viewCluster(injected.object)).attempts.length > 0;
+  return judge(call, cluster, isSeenAgain, (notes) => answer(cluster, injected, resolution, notes));
 }
 
 export function validateCluster(call: Call): Answer {
   const cluster = readCluster(call.request.object);
   if (isDeleted(cluster)) return allow();
   const resolution = resolve(call, viewCluster(cluster));
-  return judge(call, (notes) => admit(notes, resolution));
+  return judge(
+    call,
+    cluster,
+    () => false,
+    (notes) => admit(notes, resolution),
+  );
 }
 
-function judge(call: Call, pass: (notes: readonly Reason[]) => Decision): Answer {
-  const { request, state, config } = call;
+/** Whoever may write the status could send the hooks looking for the Cluster in another namespace. */
+export function validateClusterStatus(call: Call): Answer {
+  const cluster = readCluster(call.request.object);
+  if (isDeleted(cluster) || isPlatformWriter(call)) return allow();
+  const [before, after] = [viewOld(call), viewCluster(cluster)];
+  if (before === undefined || before.namespaceGuessed || before.namespace === after.namespace) return allow();
+  const resolution = resolve(call, before);
+  if (!mayBeEnforced(resolution)) return allow();
+  const names = { before: before.namespace, after: after.namespaceGuessed ? '""' : after.namespace };
+  const verdict = { attempts: [reason('CLUSTER_NAMESPACE_CHANGED', names)], notes: [] };
+  const found = { subject: `Cluster "${after.name}"`, cluster: before, verdict, resolution };
+  return refuse(call, found, (notes) => admit(notes, resolution));
+}
+
+function judge(
+  call: Call,
+  cluster: Cluster,
+  isSeenAgain: () => boolean,
+  pass: (notes: readonly Reason[]) => Decision,
+): Answer {
   if (isPlatformWriter(call)) return pass([]);
-  const after = viewCluster(readCluster(request.object));
-  const before = request.operation === 'UPDATE' ? viewCluster(readCluster(request.oldObject())) : undefined;
-  const verdict = judgeCluster(before, after, state.seeds(), config, call.nowMs());
-  if (verdict.attempts.length === 0) return pass(verdict.notes);
-  const resolution = resolve(call, { ...(before ?? after), annotations: before?.annotations ?? {} });
-  return refuse(call, `Cluster "${after.name}"`, after, verdict, resolution, (notes) =>
-    pass([...verdict.notes, ...notes]),
-  );
+  const [before, after] = [viewOld(call), viewCluster(cluster)];
+  const subject = `Cluster "${after.name}"`;
+  const resolution = resolveUnexempted(call, before ?? after);
+  const problem = changesExemption(before?.annotations ?? {}, after.annotations)
+    ? findExemptionProblem(after.annotations, call.nowMs())
+    : undefined;
+  if (problem !== undefined) {
+    const faults = [reason('EXEMPTION_INVALID', { problem })];
+    const why = 'the annotations are not valid';
+    return refuseInvalid(call, { subject, cluster: after, faults, why, resolution });
+  }
+  const verdict = findAttempts(call, after);
+  const notes = [...verdict.notes, ...noteLabel(call, cluster, resolution)];
+  if (verdict.attempts.length === 0) return pass(notes);
+  const exemption = verdict.attempts.some(({ code }) => EXEMPTIONS.has(code))
+    ? [describeExemption(after)]
+    : [];
+  const found = {
+    subject,
+    cluster: before ?? after,
+    verdict,
+    resolution,
+    notes: exemption,
+    isSeenAgain: isSeenAgain(),
+  };
+  return refuse(call, found, (more) => pass([...notes, ...more]));
+}
+
+const findAttempts = (call: Call, after: ClusterView) =>
+  judgeCluster(viewOld(call), after, call.state.seeds(), call.config, call.nowMs());
+
+/** As if nobody were exempt: the exemption is what is judged. */
+const resolveUnexempted = (call: Call, cluster: ClusterView): Resolution =>
+  resolve(call, { ...cluster, annotations: {} });
+
+const viewOld = ({ request }: Call): ClusterView | undefined =>
+  request.operation === 'UPDATE' ? viewCluster(readCluster(request.oldObject())) : undefined;
+
+const EXEMPTIONS: ReadonlySet<string> = new Set(['CLUSTER_OPT_OUT', 'EXEMPTION_PROLONGED']);
+
+function describeExemption({ annotations }: ClusterView): Reason {
+  const until = annotations[EXEMPT_UNTIL_ANNOTATION];
+  const why = annotations[EXEMPT_REASON_ANNOTATION] ?? '';
+  return until === undefined ? reason('EXEMPTION_WITHOUT_END') : reason('EXEMPTION_GRANTED', { until, why });
+}
+
+/** The label goes with many a harmless `kubectl replace`; that it is gone weakens nothing, as the controller puts it back. */
+function noteLabel(call: Call, cluster: Cluster, resolution: Resolution): Reason[] {
+  if (call.request.operation !== 'UPDATE' || !mayBeEnforced(resolution)) return [];
+  const had = call.request.oldObject()?.metadata?.labels?.[ENFORCED_LABEL];
+  const isGone = had === 'true' && cluster.metadata?.labels?.[ENFORCED_LABEL] !== had;
+  return isGone ? [reason('CLUSTER_LABEL_REMOVED', { label: ENFORCED_LABEL })] : [];
 }

@@ -1,12 +1,19 @@
 /** The Deployment `apiserver` of a cluster namespace: injected on its way in, and judged as it would be stored. */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { findIneffective, judgeWorkload, settingsOf } from '../audit/enforce.ts';
-import { injectDeployment } from '../audit/inject.ts';
+import {
+  findIneffective,
+  findReplacedImage,
+  judgeWorkload,
+  mayBeEnforced,
+  settingsOf,
+  type Verdict,
+} from '../audit/enforce.ts';
+import { injectDeployment, injectPod } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
 import { isReapplied } from '../audit/reapply.ts';
 import type { Resolution } from '../audit/settings.ts';
 import type { Deployment } from '../kubernetes.ts';
-import type { Reason } from '../reasons.ts';
+import { type Reason, reason } from '../reasons.ts';
 import { podSpecOf, readDeployment } from '../workload.ts';
 import {
   type Answer,
@@ -44,7 +51,9 @@ export function mutateDeployment(call: Call): Answer {
     if (verdict.attempts.length === 0) return pass([]);
     const { fieldManager, oldManagedFields } = request;
     if (isReapplied(old(), deployment, verdict.attempts, fieldManager, oldManagedFields)) return pass([]);
-    return refuse(call, subjectOf(request), cluster, verdict, resolution, pass);
+    const remaining = judgeWorkload(() => podSpecOf(old()), injected.remaining, resolution);
+    const isSeenAgain = remaining.attempts.length > 0;
+    return refuse(call, { subject: subjectOf(request), cluster, verdict, resolution, isSeenAgain }, pass);
   });
 }
 
@@ -53,11 +62,16 @@ export function validateDeployment(call: Call): Answer {
   const deployment = readDeployment(request.object);
   if (isDeleted(deployment) || isPlatformWriter(call)) return allow();
   return withCluster(call, (cluster, resolution) => {
-    const before = () => (request.operation === 'UPDATE' ? podSpecOf(readOld(request)) : undefined);
-    const verdict = judgeWorkload(before, findRemaining(deployment, resolution), resolution);
-    if (verdict.attempts.length === 0) return admit([], resolution);
-    const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
-    return refuse(call, subjectOf(request), cluster, verdict, resolution, pass);
+    const old = readOld(request);
+    const before = old === undefined ? undefined : podSpecOf(old);
+    const { attempts } = judgeWorkload(() => before, findRemaining(deployment, resolution), resolution);
+    const replaced = before === undefined ? [] : findReplacedImage(before, podSpecOf(deployment), resolution);
+    const verdict: Verdict = { attempts: [...attempts, ...replaced], notes: [] };
+    const isPaused = deployment.spec?.paused === true && old?.spec?.paused !== true;
+    const notes = isPaused && mayBeEnforced(resolution) ? [reason('DEPLOYMENT_PAUSED')] : [];
+    const pass = (more: readonly Reason[]): Decision => admit([...notes, ...more], resolution);
+    if (verdict.attempts.length === 0) return pass([]);
+    return refuse(call, { subject: subjectOf(request), cluster, verdict, resolution }, pass);
   });
 }
 
@@ -67,12 +81,8 @@ function findRemaining(deployment: Deployment, resolution: Resolution): readonly
   if (found.length === 0) return found;
   const settings = settingsOf(resolution);
   const injected = injectDeployment(deployment, () => undefined, settings, false);
-  return injected.done.length === 0 ? injected.remaining.filter(isBeyondPods) : found;
+  return injected.done.length === 0 ? injectPod({ spec: podSpecOf(deployment) }, settings).remaining : found;
 }
-
-/** Reasons that no injection mends. */
-const isBeyondPods = ({ code }: Reason): boolean =>
-  code.startsWith('APISERVER_') || code === 'ARGUMENTS_UNREADABLE' || code === 'ARGUMENTS_STRAY';
 
 const readOld = (request: AdmissionRequest): Deployment | undefined =>
   request.operation === 'UPDATE' ? readDeployment(request.oldObject()) : undefined;

@@ -3,12 +3,13 @@
  * no owner is fought.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { findIneffective, judgeWorkload, settingsOf } from '../audit/enforce.ts';
+import { findIneffective, judgeWorkload, mayBeEnforced, settingsOf } from '../audit/enforce.ts';
 import { injectPod } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
+import type { Resolution } from '../audit/settings.ts';
 import { runsApiserver } from '../audit/tampering.ts';
 import type { Pod } from '../kubernetes.ts';
-import type { Reason } from '../reasons.ts';
+import { type Reason, reason } from '../reasons.ts';
 import { readPod } from '../workload.ts';
 import {
   type Answer,
@@ -17,19 +18,26 @@ import {
   type Call,
   isDeleted,
   isInClusterNamespace,
-  isWrite,
   refuse,
   withCluster,
 } from './steps.ts';
 
+/** Subresources by which the containers of a running pod change; of the others none does more than its status. */
+const SUBRESOURCES = ['', 'ephemeralcontainers', 'resize'];
+
 export const isPod = (request: AdmissionRequest): boolean =>
-  request.group === '' && request.kind === 'Pod' && isWrite(request) && isInClusterNamespace(request);
+  request.group === '' &&
+  request.kind === 'Pod' &&
+  (request.operation === 'CREATE' || request.operation === 'UPDATE') &&
+  SUBRESOURCES.includes(request.subResource) &&
+  isInClusterNamespace(request);
 
 const isLabelled = (pod: Pod): boolean => pod.metadata?.labels?.app === APISERVER;
+const isApiserver = (pod: Pod): boolean => isLabelled(pod) || runsApiserver(pod.spec ?? {});
 
 export function mutatePod(call: Call): Answer {
   const { request } = call;
-  if (!isPod(request) || request.operation !== 'CREATE') return allow();
+  if (!isPod(request) || request.operation !== 'CREATE' || request.subResource !== '') return allow();
   const pod = readPod(request.object);
   if (isDeleted(pod) || !isLabelled(pod)) return allow();
   return withCluster(call, (_cluster, resolution) =>
@@ -39,18 +47,32 @@ export function mutatePod(call: Call): Answer {
 
 /**
  * No pod starts an apiserver that is not audited where that is enforced, whoever makes it: the ReplicaSet controller only passes on what
- * somebody else wrote. What already runs is not judged again.
+ * somebody else wrote. What runs is judged again where its containers change, or where it becomes an apiserver by a label.
  */
 export function validatePod(call: Call): Answer {
   const { request } = call;
   const pod = readPod(request.object);
-  if (request.operation !== 'CREATE' || isDeleted(pod)) return allow();
-  if (!isLabelled(pod) && !runsApiserver(pod.spec ?? {})) return allow();
+  if (isDeleted(pod)) return allow();
+  const old = request.operation === 'UPDATE' ? readPod(request.oldObject()) : undefined;
+  const wasApiserver = old !== undefined && isApiserver(old);
+  if (!wasApiserver && !isApiserver(pod)) return allow();
   return withCluster(call, (cluster, resolution) => {
-    const verdict = judgeWorkload(() => undefined, findIneffective(pod.spec ?? {}, resolution), resolution);
+    const before = wasApiserver ? old.spec : undefined;
+    const { attempts } = judgeWorkload(() => before, findIneffective(pod.spec ?? {}, resolution), resolution);
+    const ephemeral = findEphemeral(old, pod, resolution);
+    const verdict = { attempts: [...attempts, ...ephemeral], notes: [] };
     if (verdict.attempts.length === 0) return admit([], resolution);
-    const name = request.name || `${pod.metadata?.generateName ?? ''}*`;
+    const subject = `Pod ${request.namespace}/${request.name || `${pod.metadata?.generateName ?? ''}*`}`;
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
-    return refuse(call, `Pod ${request.namespace}/${name}`, cluster, verdict, resolution, pass);
+    return refuse(call, { subject, cluster, verdict, resolution }, pass);
   });
+}
+
+/** Containers that are put into a running pod: they see the files and the processes of those that are there. */
+function findEphemeral(old: Pod | undefined, pod: Pod, resolution: Resolution): Reason[] {
+  if (!mayBeEnforced(resolution)) return [];
+  const known = new Set(old?.spec?.ephemeralContainers?.map(({ name }) => name));
+  return (pod.spec?.ephemeralContainers ?? [])
+    .filter(({ name }) => !known.has(name))
+    .map(({ name }) => reason('EPHEMERAL_CONTAINER', { container: name }));
 }

@@ -7,7 +7,7 @@ import {
   ReviewError,
   type UserInfo,
 } from '../admission.ts';
-import { explainDenial, settingsOf, type Verdict } from '../audit/enforce.ts';
+import { explainDenial, explainInvalid, settingsOf, type Verdict } from '../audit/enforce.ts';
 import type { Injected } from '../audit/inject.ts';
 import { type Resolution, resolveSettings } from '../audit/settings.ts';
 import type { Config } from '../config.ts';
@@ -27,6 +27,22 @@ export interface HookDependencies {
    * @throws where that can't be found out
    */
   readonly mayDisable: (user: UserInfo, cluster: string, signal: AbortSignal) => Promise<boolean>;
+  /** Puts an attempt on record (metric, Event); never called for a dry run. */
+  readonly recordAttempt?: (attempt: Attempt) => void;
+}
+
+/** What became of an attempt: refused, let through by the mode of the datacenter, or made by one who may. */
+export type AttemptOutcome = 'rejected' | 'admitted' | 'permitted';
+
+export interface Attempt {
+  /** Undefined where it is about none in particular, as for a Seed. */
+  readonly cluster: ClusterView | undefined;
+  /** Of a Seed; "" where no Seed has it. */
+  readonly datacenter: string;
+  readonly subject: string;
+  readonly user: string;
+  readonly outcome: AttemptOutcome;
+  readonly reasons: readonly Reason[];
 }
 
 /** One request on its way through a hook. */
@@ -116,39 +132,89 @@ export const admit = (notes: readonly Reason[], resolution: Resolution): Decisio
     log: describe(resolution),
   });
 
+/** An attempt that a hook has found. */
+export interface Found {
+  /** What is written, for the message, such as `Deployment cluster-x/apiserver`. */
+  readonly subject: string;
+  readonly cluster: ClusterView;
+  readonly verdict: Verdict;
+  readonly resolution: Resolution;
+  /** What else goes on record where the writer may, such as the end of an exemption. */
+  readonly notes?: readonly Reason[];
+  /** Where it passes, a later hook will find and record it again. */
+  readonly isSeenAgain?: boolean;
+}
+
 /**
  * Refuses an attempt, unless the writer may, or the datacenter's mode lets it pass.
- * @param subject what is written, for the message, such as `Deployment cluster-x/apiserver`
  * @param pass answers where it is not refused, given what to say about it
  */
 export async function refuse(
   call: Call,
-  subject: string,
-  cluster: ClusterView,
-  verdict: Verdict,
-  resolution: Resolution,
+  found: Found,
   pass: (notes: readonly Reason[]) => Decision,
 ): Promise<Decision> {
+  const { subject, cluster, verdict, resolution } = found;
   const { mode } = settingsOf(resolution).options;
   const { userInfo } = call.request;
+  const { attempts } = verdict;
   if (await call.mayDisable(userInfo, cluster.name, call.signal)) {
-    return pass([...verdict.attempts, reason('ATTEMPT_BY_OPERATOR', { user: userInfo.username })]);
+    const permitted = reason('ATTEMPT_BY_OPERATOR', { user: userInfo.username });
+    const decision = pass([...attempts, ...(found.notes ?? []), permitted]);
+    return onRecord(call, found, 'permitted', decision);
   }
   if (mode !== 'enforce') {
     const { datacenter } = cluster;
-    const admitted = pass([...verdict.attempts, reason('ATTEMPT_ADMITTED', { datacenter, mode })]);
-    return mode === 'audit' ? { ...admitted, warnings: [] } : admitted;
+    const admitted = pass([...attempts, reason('ATTEMPT_ADMITTED', { datacenter, mode })]);
+    const decision = mode === 'audit' ? { ...admitted, warnings: [] } : admitted;
+    return onRecord(call, found, 'admitted', decision);
   }
-  return deny(explainDenial(subject, verdict.attempts, resolution), 403, {
-    reasons: verdict.attempts.map(({ code }) => code),
-    auditAnnotations: annotate(verdict.attempts),
+  const denied = deny(explainDenial(subject, attempts, resolution), 403, {
+    reasons: attempts.map(({ code }) => code),
+    auditAnnotations: annotate(attempts),
     log: describe(resolution),
   });
+  return onRecord(call, found, 'rejected', denied);
 }
 
-const warn = (given: Reason): string => `${explainReason(given)} [${given.code}]`;
+/** Refuses what nobody may write, whatever the datacenter and its mode. */
+export function refuseInvalid(
+  call: Call,
+  found: Omit<Found, 'verdict'> & { readonly faults: readonly Reason[]; readonly why: string },
+): Decision {
+  const { faults, why, subject, resolution } = found;
+  const denied = deny(explainInvalid(subject, why, faults), 422, {
+    reasons: faults.map(({ code }) => code),
+    auditAnnotations: annotate(faults),
+    log: describe(resolution),
+  });
+  return onRecord(call, { ...found, verdict: { attempts: faults, notes: [] } }, 'rejected', denied);
+}
 
-const annotate = (reasons: readonly Reason[]): Record<string, string> =>
+/** All reasons in full go to the log, codes to kube-apiserver's own audit log, and what is not a dry run to metric and Event. */
+function onRecord(call: Call, found: Found, outcome: AttemptOutcome, decision: Decision): Decision {
+  const { subject, cluster, resolution, verdict } = found;
+  const { request } = call;
+  const isDeferred = found.isSeenAgain === true && outcome !== 'rejected';
+  if (!request.dryRun && !isDeferred) {
+    const datacenter = resolution.resolved ? resolution.settings.datacenter : '';
+    const user = request.userInfo.username;
+    call.recordAttempt?.({ cluster, datacenter, subject, user, outcome, reasons: verdict.attempts });
+  }
+  return {
+    ...decision,
+    auditAnnotations: { ...decision.auditAnnotations, attempt: outcome },
+    log: {
+      ...decision.log,
+      attempt: outcome,
+      attempts: [...verdict.attempts, ...(found.notes ?? [])].map(explainReason),
+    },
+  };
+}
+
+export const warn = (given: Reason): string => `${explainReason(given)} [${given.code}]`;
+
+export const annotate = (reasons: readonly Reason[]): Record<string, string> =>
   reasons.length === 0 ? {} : { reasons: [...new Set(reasons.map(({ code }) => code))].join(',') };
 
 function describe(resolution: Resolution): Decision['log'] {

@@ -6,6 +6,9 @@ export interface Clock {
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** setTimeout takes more for nothing. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A clock that no correction of the machine's time moves. */
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -17,7 +20,7 @@ export const systemClock: Clock = {
         signal?.removeEventListener('abort', done);
         resolve();
       };
-      const timer = setTimeout(done, delayMs);
+      const timer = setTimeout(done, Math.min(Math.max(delayMs, 0), MAX_TIMER_MS));
       signal?.addEventListener('abort', done);
     }),
 };

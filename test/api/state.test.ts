@@ -1,7 +1,6 @@
 // The state of a seed, and the client and watches under it, on a real kube-apiserver.
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { isStatus, KubeClient, KubeError, resourcePath } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/credentials.ts';
@@ -13,6 +12,7 @@ import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { startCut } from '../support/cut.ts';
 import { IDENTITIES, type Identity } from '../support/identities.ts';
+import { kubeconfigThrough } from '../support/kubeconfig.ts';
 import { testLog } from '../support/log.ts';
 import {
   CLUSTERS_PATH,
@@ -37,12 +37,7 @@ describe('the state of a seed', { skip }, () => {
   after(() => seed.stop());
 
   async function clientFor(t: TestContext, identity: Identity, port?: number): Promise<KubeClient> {
-    let file = seed.kubeconfigFor(identity);
-    if (port !== undefined) {
-      const text = (await readFile(file, 'utf8')).replaceAll(seed.url, `https://127.0.0.1:${port}`);
-      file = join(seed.dir, `through-${port}.kubeconfig`);
-      await writeFile(file, text);
-    }
+    const file = await kubeconfigThrough(seed, identity, port);
     const client = new KubeClient(await loadKubeconfig(file));
     t.after(() => client.close());
     return client;

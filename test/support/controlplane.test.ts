@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { ApiError } from './api-client.ts';
@@ -271,7 +272,9 @@ describe('controllers and nodes', { skip }, () => {
         child.stdout.once('data', (chunk) => resolve(String(chunk).trim())),
       );
       assert.equal(processesOf(dir).length, 2);
+      const ended = once(child, 'exit');
       child.kill(signal);
+      await ended;
       await until('its programs to end', () => processesOf(dir).length === 0);
       if (signal === 'SIGTERM') assert.equal(existsSync(dir), false);
       rmSync(dir, { recursive: true, force: true }); // nobody could remove it after SIGKILL

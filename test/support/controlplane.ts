@@ -231,8 +231,12 @@ class Starting {
   /** kube-apiserver makes its own certificate; the file holds it and the CA that signed it. */
   async #readCa(): Promise<string> {
     const file = join(this.#dir, 'certs', 'apiserver.crt');
-    await this.#poll('kube-apiserver has made no certificate', async () => existsSync(file));
-    return readFileSync(file, 'utf8');
+    let text = '';
+    await this.#poll('kube-apiserver has made no certificate', async () => {
+      if (existsSync(file)) text = readFileSync(file, 'utf8');
+      return text.includes('END CERTIFICATE'); // the file is empty for a moment
+    });
+    return text;
   }
 
   #connect(url: string, ca: string): ApiClient {

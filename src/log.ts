@@ -4,7 +4,9 @@
  */
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino';
 
-const BATCH_BYTES = 8 * 1024;
+const BATCH_BYTES = 32 * 1024;
+/** Where the reader of the log stands still, lines above this are lost, rather than decisions. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** So long at most does a line wait for others. */
 const BATCH_INTERVAL_MS = 200;
 
@@ -50,6 +52,8 @@ export function buildLog(level: LogLevel, destination: DestinationStream | numbe
     fd: destination,
     sync: false,
     minLength: BATCH_BYTES,
+    maxWrite: 2 * BATCH_BYTES,
+    maxLength: MAX_WAITING_BYTES,
     periodicFlush: BATCH_INTERVAL_MS,
   });
   return {

@@ -42,6 +42,12 @@ export interface Metrics {
     reasons: readonly string[],
     seconds: number,
   ): void;
+  /**
+   * Somebody tried to weaken audit logging.
+   * @param code of reasons.ts
+   * @param datacenter of a Seed; "" where no Seed has it
+   */
+  attempted(code: string, datacenter: string, outcome: 'rejected' | 'admitted' | 'permitted'): void;
 }
 
 /** Makes the metrics; each call makes a registry that shares nothing with others. */
@@ -62,6 +68,12 @@ export function buildMetrics(sources: MetricsSources): Metrics {
     help: 'Time from a complete body to the answer.',
     labelNames: ['hook'],
     buckets: LATENCY_BUCKETS_SECONDS,
+    registers,
+  });
+  const attempts = new Counter({
+    name: `${PREFIX}attempts_total`,
+    help: 'Attempts to weaken audit logging by reason code, datacenter and outcome (rejected, admitted by the mode, permitted to an operator).',
+    labelNames: ['reason', 'datacenter', 'outcome'],
     registers,
   });
   const gauge = (name: string, help: string, read: () => number | undefined): void => {
@@ -123,6 +135,9 @@ export function buildMetrics(sources: MetricsSources): Metrics {
       const [first = ''] = reasons;
       requests.inc({ hook, operation, outcome, reason: first === '' || CODE.test(first) ? first : 'OTHER' });
       latency.observe({ hook }, seconds);
+    },
+    attempted(reason, datacenter, outcome) {
+      attempts.inc({ reason, datacenter, outcome });
     },
   };
 }

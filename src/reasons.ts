@@ -233,9 +233,9 @@ export const REASONS = {
       "container {container} is put into the apiserver's running pod, where it can change the audit log",
     repair: 'Debug a copy of the pod in another namespace, or ask an operator.',
   },
-  NAMESPACE_LABEL_REMOVED: {
+  ENFORCED_LABEL_REMOVED: {
     kind: 'attempt',
-    sentence: 'the label {label} is taken off the namespace',
+    sentence: 'the label {label} is taken off, by which hooks and backstop find what is enforced',
     repair: 'Leave the label to kkp-audit-webhook.',
   },
   POLICY_INVALID: {
@@ -381,11 +381,6 @@ export const REASONS = {
     kind: 'note',
     sentence: 'KKP leaves the cluster alone now; audit logging stays enforced',
     repair: 'Nothing to do.',
-  },
-  CLUSTER_LABEL_REMOVED: {
-    kind: 'note',
-    sentence: 'the label {label} is taken off; kkp-audit-webhook puts it back',
-    repair: 'Leave the label to kkp-audit-webhook.',
   },
   DEPLOYMENT_PAUSED: {
     kind: 'note',

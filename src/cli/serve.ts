@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Logger } from 'pino';
+import { buildAttemptRecorder } from '../attempts.ts';
 import { buildHooks } from '../hooks.ts';
 import { denyAll } from '../kube/authorize.ts';
 import { DEFAULT_CLOSE_TIMEOUT_MS, DEFAULT_SHUTDOWN_DELAY_MS, Lifecycle } from '../lifecycle.ts';
@@ -101,7 +102,13 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   });
   const mayDisable =
     client === undefined ? denyAll : (await import('../kube/authorize.ts')).buildAuthorizer(client);
-  const hooks = buildHooks({ state, config, nowMs: Date.now, mayDisable });
+  const events =
+    client === undefined
+      ? undefined
+      : (await import('../kube/events.ts')).buildEventRecorder(client, { logger, instance: hostname() });
+  lifecycle.onClose('events', () => events?.close());
+  const recordAttempt = buildAttemptRecorder(metrics, (cluster, event) => events?.record(cluster, event));
+  const hooks = buildHooks({ state, config, nowMs: Date.now, mayDisable, recordAttempt });
   const server = buildServer({
     hooks,
     tls: tls.current(),

@@ -3,7 +3,7 @@
  * and controller would make of it, so that a KKP that renders audit logging by itself does.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { judgeCluster, mayBeEnforced } from '../audit/enforce.ts';
+import { judgeCluster, mayBeEnforced, type Verdict } from '../audit/enforce.ts';
 import { changesExemption, findExemptionProblem } from '../audit/exemption.ts';
 import { injectCluster } from '../audit/inject-cluster.ts';
 import { EXEMPT_REASON_ANNOTATION, EXEMPT_UNTIL_ANNOTATION, type Resolution } from '../audit/settings.ts';
@@ -38,7 +38,7 @@ export function mutateCluster(call: Call): Answer {
   // Beyond an attempt's refusal the hook goes by the Cluster as it arrives: an opt-out that gets so far is admitted.
   const resolution = resolve(call, viewCluster(cluster));
   const injected = injectCluster(cluster, resolution, call.nowMs());
-  const isSeenAgain = (): boolean => findAttempts(call, viewCluster(injected.object)).attempts.length > 0;
+  const isSeenAgain = (): boolean => findAttempts(call, injected.object).attempts.length > 0;
   return judge(call, cluster, isSeenAgain, (notes) => answer(cluster, injected, resolution, notes));
 }
 
@@ -86,8 +86,8 @@ function judge(
     const why = 'the annotations are not valid';
     return refuseInvalid(call, { subject, cluster: after, faults, why, resolution });
   }
-  const verdict = findAttempts(call, after);
-  const notes = [...verdict.notes, ...noteLabel(call, cluster, resolution)];
+  const verdict = findAttempts(call, cluster);
+  const { notes } = verdict;
   if (verdict.attempts.length === 0) return pass(notes);
   const exemption = verdict.attempts.some(({ code }) => EXEMPTIONS.has(code))
     ? [describeExemption(after)]
@@ -103,8 +103,11 @@ function judge(
   return refuse(call, found, (more) => pass([...notes, ...more]));
 }
 
-const findAttempts = (call: Call, after: ClusterView) =>
-  judgeCluster(viewOld(call), after, call.state.seeds(), call.config, call.nowMs());
+function findAttempts(call: Call, cluster: Cluster): Verdict {
+  const { state, config } = call;
+  const verdict = judgeCluster(viewOld(call), viewCluster(cluster), state.seeds(), config, call.nowMs());
+  return { ...verdict, attempts: [...verdict.attempts, ...judgeLabel(call, cluster)] };
+}
 
 /** As if nobody were exempt: the exemption is what is judged. */
 const resolveUnexempted = (call: Call, cluster: ClusterView): Resolution =>
@@ -121,10 +124,12 @@ function describeExemption({ annotations }: ClusterView): Reason {
   return until === undefined ? reason('EXEMPTION_WITHOUT_END') : reason('EXEMPTION_GRANTED', { until, why });
 }
 
-/** The label goes with many a harmless `kubectl replace`; that it is gone weakens nothing, as the controller puts it back. */
-function noteLabel(call: Call, cluster: Cluster, resolution: Resolution): Reason[] {
-  if (call.request.operation !== 'UPDATE' || !mayBeEnforced(resolution)) return [];
-  const had = call.request.oldObject()?.metadata?.labels?.[ENFORCED_LABEL];
-  const isGone = had === 'true' && cluster.metadata?.labels?.[ENFORCED_LABEL] !== had;
-  return isGone ? [reason('CLUSTER_LABEL_REMOVED', { label: ENFORCED_LABEL })] : [];
+/** Without the label neither the backstop nor a hook that must answer would see the next write. */
+function judgeLabel(call: Call, cluster: Cluster): Reason[] {
+  if (call.request.operation !== 'UPDATE') return [];
+  const old = readCluster(call.request.oldObject());
+  const had = old.metadata?.labels?.[ENFORCED_LABEL];
+  if (had !== 'true' || cluster.metadata?.labels?.[ENFORCED_LABEL] === had) return [];
+  const isEnforced = mayBeEnforced(resolve(call, viewCluster(old)));
+  return isEnforced ? [reason('ENFORCED_LABEL_REMOVED', { label: ENFORCED_LABEL })] : [];
 }

@@ -21,7 +21,7 @@ export function validateNamespace(call: Call): Answer {
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
     // Where nothing is enforced any more, the label goes as it should.
     if (!mayBeEnforced(resolution)) return pass([]);
-    const attempts = [reason('NAMESPACE_LABEL_REMOVED', { label: ENFORCED_LABEL })];
+    const attempts = [reason('ENFORCED_LABEL_REMOVED', { label: ENFORCED_LABEL })];
     const found = { subject: `Namespace ${name}`, cluster, verdict: { attempts, notes: [] }, resolution };
     return refuse(call, found, pass);
   });

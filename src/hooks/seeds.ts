@@ -32,6 +32,7 @@ export function validateSeed(call: Call): Answer {
         user,
         outcome: 'permitted',
         reasons: [note],
+        notes: [],
       });
   }
   return allow({

@@ -43,6 +43,8 @@ export interface Attempt {
   readonly user: string;
   readonly outcome: AttemptOutcome;
   readonly reasons: readonly Reason[];
+  /** What else is worth knowing, such as the end of an exemption. */
+  readonly notes: readonly Reason[];
 }
 
 /** One request on its way through a hook. */
@@ -199,7 +201,9 @@ function onRecord(call: Call, found: Found, outcome: AttemptOutcome, decision: D
   if (!request.dryRun && !isDeferred) {
     const datacenter = resolution.resolved ? resolution.settings.datacenter : '';
     const user = request.userInfo.username;
-    call.recordAttempt?.({ cluster, datacenter, subject, user, outcome, reasons: verdict.attempts });
+    const { attempts: reasons } = verdict;
+    const notes = found.notes ?? [];
+    call.recordAttempt?.({ cluster, datacenter, subject, user, outcome, reasons, notes });
   }
   return {
     ...decision,

@@ -40,7 +40,7 @@ const CONTROLLERS = [
   'serviceaccount-controller',
 ];
 
-export interface ControlPlaneOptions {
+interface ControlPlaneOptions {
   /** More flags for kube-apiserver; the last of repeated flags wins. */
   readonly extraArgs?: readonly string[];
   /** Starts kube-controller-manager and kube-scheduler. */
@@ -57,7 +57,7 @@ export interface KubectlResult {
   readonly stderr: string;
 }
 
-export interface KubectlOptions {
+interface KubectlOptions {
   /** Default: an administrator (system:masters). */
   readonly as?: Identity;
   /** Standard input, for `-f -`. */
@@ -106,7 +106,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   }
 }
 
-/** @returns true where the programs that `controllers` and `kwok` start can run as well */
+/** All that a control plane with controllers and nodes needs. */
 export const ALL_PROGRAMS: readonly Program[] = [...BASE_PROGRAMS, ...CONTROLLER_PROGRAMS];
 
 /** A port of 127.0.0.1 that nobody listens on. */

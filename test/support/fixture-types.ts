@@ -6,7 +6,7 @@ export interface EnvVar {
   valueFrom?: unknown;
 }
 
-export interface Resources {
+interface Resources {
   requests?: Record<string, string>;
   limits?: Record<string, string>;
 }
@@ -36,7 +36,7 @@ export interface Volume {
   emptyDir?: Record<string, never>;
 }
 
-export interface Metadata {
+interface Metadata {
   name: string;
   namespace: string;
   labels?: Record<string, string>;

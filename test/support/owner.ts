@@ -20,7 +20,7 @@ const WAIT_TIMEOUT_MS = 10_000;
  * kkp: renders by the live Cluster's `spec.auditLogging`, writes revision labels, and keeps `audit-config` and `audit-logs-fluentbit`, as KKP does.
  * never: renders the same Deployment without audit logging, whatever the Cluster says.
  */
-export type Rendering = 'kkp' | 'never';
+type Rendering = 'kkp' | 'never';
 
 export type PassOutcome =
   | 'created'
@@ -199,7 +199,7 @@ class MissingObjectError extends Error {
  * seccomp and roll-out settings of its own.
  * @param stored a container of the same name there gives its `procMount`, which the API may have defaulted
  */
-export function withKkpDefaults(deployment: Deployment, stored?: Deployment): Deployment {
+function withKkpDefaults(deployment: Deployment, stored?: Deployment): Deployment {
   const result = structuredClone(deployment);
   const old = stored?.spec.template.spec;
   const oldContainers = [...(old?.initContainers ?? []), ...(old?.containers ?? [])];

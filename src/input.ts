@@ -88,8 +88,7 @@ export function formatPath(path: InputPath): string {
  * @throws {InputError} with every error of syntax
  */
 export function readYamlDocuments(text: string, file: string): InputDocument[] {
-  const source = text.startsWith('\uFEFF') ? text.slice(1) : text;
-  return (readJson(source, file) ?? readYaml(source, file)).flatMap(itemsOf);
+  return (readJson(text, file) ?? readYaml(text, file)).flatMap(itemsOf);
 }
 
 /** JSON is nearly always valid YAML too, but ten times as fast to read, and tabs are allowed. The lines are looked up only for a problem. */

@@ -128,11 +128,7 @@ export class LeaderElection {
     this.#stopping.signal.addEventListener('abort', stop);
     if (this.#stopping.signal.aborted) stop();
     this.#leading = true;
-    let ended = false;
-    const work = this.#work(over.signal).finally(() => {
-      ended = true;
-      stop();
-    });
+    const work = this.#work(over.signal).finally(stop);
     await this.#keepRenewing(over.signal);
     stop();
     this.#stopping.signal.removeEventListener('abort', stop);
@@ -141,7 +137,7 @@ export class LeaderElection {
     const expiry = this.#clock.sleep(this.#validUntilMs - this.#clock.now(), drained.signal);
     await Promise.race([work, expiry]);
     drained.abort();
-    const release = ended && this.isLeader();
+    const release = this.isLeader();
     this.#leading = false;
     if (release) await this.#attempt(() => this.#release());
     await work;

@@ -284,7 +284,7 @@ async function parseFile(file: string): Promise<ParsedFile> {
   }
 }
 
-/** @returns the Cluster or Seed; nothing where the document is of another kind, or has problems */
+/** @returns the Cluster or Seed; nothing where the document is of another kind */
 function readEntry(document: InputDocument, problems: InputProblem[]): Entry[] {
   const object = document.value;
   if (!isJsonObject(object) || typeof object.kind !== 'string' || typeof object.apiVersion !== 'string') {
@@ -299,9 +299,7 @@ function readEntry(document: InputDocument, problems: InputProblem[]): Entry[] {
     return [];
   }
   if (group !== KKP_GROUP) return [];
-  const found = checkShape(document, kind);
-  problems.push(...found);
-  if (found.length > 0) return [];
+  problems.push(...checkShape(document, kind));
   const name = document.problem(['metadata', 'name'], '');
   return kind === 'Cluster'
     ? [{ kind, name, view: viewCluster(object as KubernetesObject) }]

@@ -209,6 +209,28 @@ test('a leader without the API server steps down in time; another takes over onl
   assert.ok(!a.isLeader());
 });
 
+test('the work is told when the time is over, not at the next attempt; no other run begins before it ended', async (t) => {
+  const { store, join } = await setUp(t);
+  const clock = new FakeClock();
+  const runs: { signal: AbortSignal; finish: () => void }[] = [];
+  const a = join('a', clock, {
+    retryPeriodMs: 4000,
+    lead: (signal) => new Promise((resolve) => runs.push({ signal, finish: resolve })),
+  });
+  await until('a to lead', () => a.isLeader());
+  const start = clock.now();
+  store.cut.add('a');
+  await pass(clock, 'the work to be told', () => runs[0]?.signal.aborted === true);
+  assert.ok(clock.now() - start <= 10_500, `told after ${clock.now() - start} ms`);
+  store.cut.clear();
+  await turn();
+  assert.equal(clock.sleeping, 0, 'nothing is tried while the work goes on');
+  runs[0]?.finish();
+  await pass(clock, 'a to lead again', () => a.isLeader());
+  assert.equal(runs.length, 2);
+  runs[1]?.finish();
+});
+
 test('a leader survives failures that end in time', async (t) => {
   const { store, join, log } = await setUp(t);
   const clock = new FakeClock();

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { InputError } from '../../src/input.ts';
 import { openFileState } from '../../src/state/files.ts';
 import type { State } from '../../src/state/state.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { testLog } from '../support/log.ts';
 import { until } from '../support/wait.ts';
 
@@ -252,6 +253,31 @@ test('an object that a second file takes as its own stays what the first says, a
     'the second',
     () => state.cluster('x')?.datacenter === 'other' && state.health().problems.length === 0,
   );
+});
+
+test('a file that is being written is read once it is whole', async (t) => {
+  const folder = await folderOf(t, { 'a.yaml': CLUSTER('a') });
+  const clock = new FakeClock();
+  const log = testLog();
+  const state = await openFileState(folder, {
+    logger: log.logger,
+    clock,
+    scanIntervalMs: 1000,
+    settleMs: 100,
+  });
+  t.after(() => state.close());
+  const waits = (ms: number) => until(`a wait of ${ms} ms`, () => clock.nextMs === ms);
+  await waits(1000);
+  await writeFile(path.join(folder, 'a.yaml'), 'kind: [half');
+  clock.advance(1000);
+  await waits(100);
+  await writeFile(path.join(folder, 'a.yaml'), CLUSTER('a', 'new'));
+  clock.advance(100);
+  await waits(100);
+  assert.equal(state.cluster('a')?.datacenter, 'dc');
+  clock.advance(100);
+  await until('the change', () => state.cluster('a')?.datacenter === 'new');
+  assert.deepEqual(log.withMessage('a file of the state cannot be used'), []);
 });
 
 test('a folder that goes away is a problem, what it said stays, and it may come back', async (t) => {

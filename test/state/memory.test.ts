@@ -52,20 +52,20 @@ test('a Cluster that moves, leaves or comes again is found only where it is', ()
 
 test('two Clusters that claim one namespace: the status ranks first, then the name, and it is a problem', () => {
   const claims = [
-    cluster('x'),
-    cluster('b', { namespace: 'cluster-x' }),
-    cluster('a', { namespace: 'cluster-x' }),
+    cluster('a'),
+    cluster('c', { namespace: 'cluster-a' }),
+    cluster('b', { namespace: 'cluster-a' }),
   ];
   for (const order of [claims, claims.toReversed()]) {
     const index = new StateIndex();
     for (const view of order) index.upsertCluster(view);
-    assert.equal(index.clusterOfNamespace('cluster-x')?.name, 'a');
+    assert.equal(index.clusterOfNamespace('cluster-a')?.name, 'b');
     assert.deepEqual(index.problems(), [
-      'namespace cluster-x is claimed by Cluster a and by b, x; a is taken',
+      'namespace cluster-a is claimed by Cluster b and by c, a; b is taken',
     ]);
-    index.removeCluster('a');
     index.removeCluster('b');
-    assert.equal(index.clusterOfNamespace('cluster-x')?.name, 'x');
+    index.removeCluster('c');
+    assert.equal(index.clusterOfNamespace('cluster-a')?.name, 'a');
     assert.deepEqual(index.problems(), []);
   }
 });

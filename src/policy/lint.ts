@@ -107,13 +107,13 @@ class Linter {
       );
       return findRequest({ ...this.#policy, rules }, 1, {}, this.#budget) === undefined;
     });
+    const matchesAny =
+      findRequest({ ...this.#policy, rules: [this.#policy.rules[index] as PolicyRule] }, 0) !== undefined;
     const by = alone === undefined ? 'the rules before it together take' : `rules[${alone}] takes`;
-    this.#add(
-      'warning',
-      'never-reached',
-      ['rules', index],
-      `never reached: ${by} every request that it matches; move it up or remove it`,
-    );
+    const why = matchesAny
+      ? `${by} every request that it matches; move it up or remove it`
+      : 'no request can match it; see the other findings';
+    this.#add('warning', 'never-reached', ['rules', index], `never reached: ${why}`);
   }
 
   /** Words in lists that no request can ever have: people take them for wildcards, kinds or singulars. */

@@ -74,7 +74,7 @@ export function readPolicy(text: string | Uint8Array, options: ReadOptions = {})
 function readRoot(root: Data, warnings: Problem[], options: ReadOptions): ReadResult {
   const foreign = checkType(root);
   const errors: Problem[] = [...foreign.errors];
-  if (foreign.stop) return { policy: undefined, errors, warnings, root };
+  if (foreign.stop) return { policy: undefined, errors: errors.sort(byPlace), warnings, root };
 
   const decoder = new FieldDecoder();
   const value = decoder.decode(root, POLICY_SCHEMA, [], undefined);

@@ -62,10 +62,9 @@ interface Dimensions {
 }
 
 function dimensionsOf(rule: PolicyRule, only: Restriction): Dimensions {
-  const targets = targetsOf(rule);
   return {
-    targets:
-      only.targets === undefined ? targets : only.targets.filter((target) => takesTarget(rule, target)),
+    // A pattern such as "*/" takes nothing, not even what it seems to mean.
+    targets: (only.targets ?? targetsOf(rule)).filter((target) => takesTarget(rule, target)),
     verbs: meet(rule.verbs, only.verbs),
     users: meet(rule.users, only.users),
     groups: rule.userGroups.length === 0 ? [undefined] : rule.userGroups,

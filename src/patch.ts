@@ -53,14 +53,22 @@ function compareLists(
   operations: Operation[],
 ): void {
   const [shorter, longer] = before.length < after.length ? [before, after] : [after, before];
+  // Nearly always all but one or two elements are shared, at the same distance from the start or from the end.
+  let start = 0;
+  while (start < shorter.length && shorter[start] === longer[start]) start += 1;
+  let tail = 0;
+  while (tail < shorter.length - start && shorter.at(-1 - tail) === longer.at(-1 - tail)) tail += 1;
   const extra: number[] = [];
   const pairs: [shorter: number, longer: number][] = [];
-  for (const [index, item] of longer.entries()) {
-    if (pairs.length < shorter.length && isSameItem(shorter[pairs.length], item))
-      pairs.push([pairs.length, index]);
-    else extra.push(index);
+  const wanted = shorter.length - tail;
+  let next = start;
+  for (let index = start; index < longer.length - tail; index += 1) {
+    if (next < wanted && isSameItem(shorter[next], longer[index])) {
+      pairs.push([next, index]);
+      next += 1;
+    } else extra.push(index);
   }
-  if (pairs.length !== shorter.length) {
+  if (next !== wanted) {
     for (const operation of jsonpatch.compare(before as object[], after as object[])) {
       operations.push({ ...operation, path: path + operation.path } as Operation);
     }

@@ -24,6 +24,8 @@ export interface CommandLine {
   /** False where `command` starts something that is not known to be kube-apiserver (a shell, a wrapper): its arguments mean nothing here. */
   readonly isApiserver: boolean;
   readonly flags: readonly Flag[];
+  /** Those of audit logging: of repeated ones the last, which is the one that counts. */
+  readonly auditFlags: ReadonlyMap<string, Flag>;
   /** Arguments that are no flags, or flags cut off before their value: kube-apiserver refuses to start with them. */
   readonly strays: readonly string[];
   /** Arguments whose text depends on an environment variable that is not in the object, so that any flag may hide in them. */
@@ -61,8 +63,7 @@ export function expandVariables(text: string, environment: ReadonlyMap<string, s
  */
 export function expandArguments(container: Container): string[] {
   const raw = [...(container.command ?? []), ...(container.args ?? [])];
-  const usesVariables = raw.some((argument) => argument.includes('$('));
-  if (!usesVariables && !raw.some((argument) => argument.includes('$$'))) return raw;
+  if (!raw.some((argument) => argument.includes('$'))) return raw;
   const environment = readEnvironment(container);
   const mayHaveOthers = (container.envFrom?.length ?? 0) > 0;
   return raw.map((argument) => {
@@ -131,6 +132,13 @@ function parse(container: Container): CommandLine {
     const argument = argv[index] ?? '';
     const start = index;
     index += 1;
+    const plain = PLAIN_FLAGS.get(argument);
+    if (plain !== undefined && !isAmbiguous && (plain.isBoolean || index < argv.length)) {
+      const value = plain.isBoolean ? 'true' : known(argv[index] ?? '');
+      if (!plain.isBoolean) index += 1;
+      flags.push({ name: plain.name, value, start, end: index });
+      continue;
+    }
     if (argument === '--') {
       end = start;
       strays.push(...argv.slice(index).filter((stray) => stray !== ''));
@@ -164,8 +172,26 @@ function parse(container: Container): CommandLine {
       flags.push({ name, value: 'true', start, end: index });
     }
   }
-  return { isApiserver: first !== -1, flags, strays, unknown, end, commandLength: command.length };
+  const auditFlags = new Map<string, Flag>();
+  for (const flag of flags) if (flag.name.startsWith('audit-')) auditFlags.set(flag.name, flag);
+  return {
+    isApiserver: first !== -1,
+    flags,
+    auditFlags,
+    strays,
+    unknown,
+    end,
+    commandLength: command.length,
+  };
 }
+
+/** What nearly every argument is: a flag that is known, as it is written there, without "=". */
+const PLAIN_FLAGS: ReadonlyMap<string, { readonly name: string; readonly isBoolean: boolean }> = new Map(
+  [...BOOLEAN_FLAGS, ...VALUE_FLAGS].map((name) => [
+    `--${name}`,
+    { name, isBoolean: BOOLEAN_FLAGS.has(name) },
+  ]),
+);
 
 /**
  * Whether a flag without `=` takes the next argument. A flag that no list knows is taken for a boolean where a flag follows it, but never
@@ -177,9 +203,12 @@ function takesNext(name: string, next: string | undefined): boolean {
   return next !== undefined && (!next.startsWith('-') || /^--audit[-_]/.test(next));
 }
 
-/** The occurrence that counts: the last one. */
+/**
+ * The occurrence that counts: the last one.
+ * @param name of a flag of audit logging
+ */
 export function findFlag(commandLine: CommandLine, name: string): Flag | undefined {
-  return commandLine.flags.findLast((flag) => flag.name === name);
+  return commandLine.auditFlags.get(name);
 }
 
 /**

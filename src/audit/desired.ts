@@ -23,6 +23,12 @@ export const MINIMUM_LIMITS: Readonly<Record<string, string>> = { memory: '20Mi'
 /** Set by KKP's own autoscaling support on the Deployment; ranks between the defaults and the settings. */
 const VPA_ANNOTATION = 'updated-by-vpa';
 
+const MINIMUMS = Object.entries(MINIMUM_LIMITS).map(([resource, minimum]) => ({
+  resource,
+  minimum,
+  amount: parseQuantity(minimum) ?? 0,
+}));
+
 export interface Desired {
   /** kube-apiserver gets a policy. */
   readonly policy: boolean;
@@ -72,7 +78,11 @@ export const webhookVolume = (secretName: string): Volume => ({
  * @param image such as docker.io/fluent/fluent-bit:4.0.0 or fluent/fluent-bit@sha256:…
  */
 export function splitImage(image: string): { registry: string; repository: string; rest: string } {
-  const [, path = '', rest = ''] = /^([^@]*?)((?::[^:/@]*)?(?:@.*)?)$/s.exec(image) ?? [];
+  const digest = image.indexOf('@');
+  const named = digest === -1 ? image : image.slice(0, digest);
+  const colon = named.lastIndexOf(':');
+  const path = colon > named.lastIndexOf('/') ? named.slice(0, colon) : named;
+  const rest = image.slice(path.length);
   const slash = path.indexOf('/');
   const host = path.slice(0, Math.max(slash, 0));
   // A first component without a dot, a port or "localhost" is no host (the reference grammar of distribution).
@@ -94,6 +104,23 @@ export function desire(
   settings: Settings,
   target: 'deployment' | 'pod',
   annotations: Readonly<Record<string, string>> = {},
+): Desired {
+  if (annotations[VPA_ANNOTATION]) return build(settings, target, annotations);
+  let desired = known[target].get(settings);
+  if (desired === undefined) {
+    desired = build(settings, target, annotations);
+    known[target].set(settings, desired);
+  }
+  return desired;
+}
+
+/** Settings are never changed in place, and the same ones hold for many writes. */
+const known = { deployment: new WeakMap<Settings, Desired>(), pod: new WeakMap<Settings, Desired>() };
+
+function build(
+  settings: Settings,
+  target: 'deployment' | 'pod',
+  annotations: Readonly<Record<string, string>>,
 ): Desired {
   const { options } = settings;
   const problems: Reason[] = [];
@@ -227,11 +254,11 @@ function findResourcesProblem(given: unknown): string | undefined {
 
 /** The first limit that is too small, as a reason. */
 export function findStarvedLimit(resources: ResourceRequirements | undefined): Reason | undefined {
-  for (const [resource, minimum] of Object.entries(MINIMUM_LIMITS)) {
+  for (const { resource, minimum, amount: least } of MINIMUMS) {
     const value = resources?.limits?.[resource];
     if (value === undefined || value === null) continue;
     const amount = parseQuantity(String(value));
-    if (amount !== undefined && amount < (parseQuantity(minimum) ?? 0)) {
+    if (amount !== undefined && amount < least) {
       return reason('SIDECAR_STARVED', { resource, value, minimum });
     }
   }

@@ -2,7 +2,7 @@
  * A pod spec in the making: what is ours in it, how a part is found and taken out, and how foreign things come back to the place that they
  * had. Every change copies down to what changes and shares the rest.
  */
-import { isDeepStrictEqual } from 'node:util';
+import { isEqualJson } from '../equal.ts';
 import type { Container, JsonValue, PodSpec, Volume, VolumeMount } from '../kubernetes.ts';
 import {
   type Claims,
@@ -57,6 +57,14 @@ const PATH_FLAGS: ReadonlyMap<string, string> = new Map([
   ['audit-webhook-config-file', names.WEBHOOK_PATH],
 ]);
 
+const OUR_VOLUMES: ReadonlyMap<string, Volume> = new Map(
+  [POLICY_VOLUME, LOG_VOLUME, FLUENTBIT_VOLUME].map((volume) => [volume.name, volume]),
+);
+/** Names of volumes by where the apiserver has them. */
+const OUR_MOUNTS: ReadonlyMap<string, string> = new Map(
+  [POLICY_MOUNT, LOG_MOUNT, WEBHOOK_MOUNT].map(({ mountPath, name }) => [mountPath, name]),
+);
+
 /**
  * What stands where a part belongs, if it could be ours: an annotation that claims it may be stale, or a person's.
  * @returns the volume, mount, container, or the flag's value; undefined where there is nothing that could be ours
@@ -68,14 +76,14 @@ export function findPart(spec: PodSpec, part: Part): object | string | undefined
     const volume = spec.volumes?.find((candidate) => candidate.name === name);
     if (volume === undefined) return undefined;
     if (name === names.WEBHOOK_VOLUME) return volume.secret ? volume : undefined;
-    const ours = [POLICY_VOLUME, LOG_VOLUME, FLUENTBIT_VOLUME].find((candidate) => candidate.name === name);
+    const ours = OUR_VOLUMES.get(name);
     return ours !== undefined && isSameVolume(volume, ours) ? volume : undefined;
   }
   const apiserver = findApiserver(spec);
   if (apiserver === undefined) return undefined;
   if (kind === 'mount') {
-    const ours = [POLICY_MOUNT, LOG_MOUNT, WEBHOOK_MOUNT].find(({ mountPath }) => mountPath === name);
-    return apiserver.volumeMounts?.find((mount) => mount.mountPath === name && mount.name === ours?.name);
+    const ours = OUR_MOUNTS.get(name);
+    return apiserver.volumeMounts?.find((mount) => mount.mountPath === name && mount.name === ours);
   }
   if (!name.startsWith('audit-')) return undefined;
   const flag = findFlag(parseCommandLine(apiserver), name);
@@ -87,12 +95,16 @@ export const holdsPart = (spec: PodSpec, part: Part): boolean => findPart(spec, 
 
 /** Equal but for what Kubernetes fills in by itself. */
 export function isSameVolume(left: Volume, right: Volume): boolean {
-  const strip = (volume: Volume): unknown => {
-    const { configMap, secret } = volume;
-    const { defaultMode: _mode, ...source } = (configMap ?? secret ?? {}) as { defaultMode?: number };
-    return configMap || secret ? { ...volume, [configMap ? 'configMap' : 'secret']: source } : volume;
-  };
-  return left === right || isDeepStrictEqual(strip(left), strip(right));
+  if (left === right) return true;
+  const { configMap, secret } = left;
+  if (configMap?.defaultMode === undefined && secret?.defaultMode === undefined)
+    return isEqualJson(left, right);
+  return isEqualJson(withoutMode(left), withoutMode(right));
+}
+
+function withoutMode({ configMap, secret, ...volume }: Volume): object {
+  const { defaultMode: _mode, ...source } = configMap ?? secret ?? {};
+  return { ...volume, ...(configMap && { configMap: source }), ...(secret && { secret: source }) };
 }
 
 /** Remembers something foreign that has to make way for a part. */

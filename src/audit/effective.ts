@@ -21,6 +21,9 @@ export interface Reading {
   readonly reasons: readonly Reason[];
 }
 
+/** Behind a misplaced `--` all of them are astray; a few say it. */
+const MAX_ARGUMENTS = 2;
+
 /**
  * Judges a pod spec.
  * @param spec of a pod or a pod template
@@ -45,8 +48,10 @@ export function judge(spec: PodSpec, desired: Desired): Reading {
     return { apiserver, commandLine, sidecar, reasons: [reason('APISERVER_COMMAND_UNKNOWN', { command })] };
   }
   const volumes = spec.volumes ?? [];
-  for (const argument of commandLine.unknown) reasons.push(reason('ARGUMENTS_UNREADABLE', { argument }));
-  for (const argument of commandLine.strays) reasons.push(reason('ARGUMENTS_STRAY', { argument }));
+  for (const argument of commandLine.unknown.slice(0, MAX_ARGUMENTS))
+    reasons.push(reason('ARGUMENTS_UNREADABLE', { argument }));
+  for (const argument of commandLine.strays.slice(0, MAX_ARGUMENTS))
+    reasons.push(reason('ARGUMENTS_STRAY', { argument }));
   judgePolicy(apiserver, commandLine, volumes, reasons);
   if (desired.webhook !== undefined) {
     judgeWebhook(apiserver, commandLine, volumes, desired.webhook.auditWebhookConfig.name, reasons);

@@ -1,5 +1,5 @@
 /** The parts themselves, put in in KKP's names, values and places: each is left alone where it is as wanted. */
-import { isDeepStrictEqual } from 'node:util';
+import { isEqualJson } from '../equal.ts';
 import type { Container, Volume, VolumeMount } from '../kubernetes.ts';
 import type { Part } from './claims.ts';
 import { findFlag, insertArguments, parseCommandLine, placeFlag, removeFlag } from './command-line.ts';
@@ -142,7 +142,7 @@ export function ensureSidecar(draft: Draft, wanted: Container, codes: ReadonlySe
   }
   const mended = mendSidecar(existing, wanted, codes);
   const moves = key === 'initContainers' && codes.has('SIDECAR_NOT_RUNNING');
-  if (!moves && isDeepStrictEqual(mended, existing)) return;
+  if (!moves && isEqualJson(mended, existing)) return;
   if (!draft.parts.has(SIDECAR_PART)) displace(draft, SIDECAR_PART, key, index, existing);
   draft.parts.add(SIDECAR_PART);
   if (!moves) setList(draft, key, (list) => list.with(index, mended));

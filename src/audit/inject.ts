@@ -12,7 +12,7 @@
  * | auto        | any, the Deployment was left before and is not effective | as the owner wrote it | injected  |
  * | auto        | anyone else                                            | injected             | completed |
  */
-import { isDeepStrictEqual } from 'node:util';
+import { isEqualJson } from '../equal.ts';
 import type { Deployment, Pod, PodSpec } from '../kubernetes.ts';
 import { type Reason, reason } from '../reasons.ts';
 import { apply, unapply } from './apply.ts';
@@ -158,7 +158,7 @@ function dropRendered(
   for (const part of claims.parts) {
     const before = findPart(oldSpec, part);
     if (before === undefined) continue;
-    const isChanged = isPlatform && !isDeepStrictEqual(before, findPart(spec, part));
+    const isChanged = isPlatform && !isEqualJson(before, findPart(spec, part));
     if (isChanged) rendered = true;
     else parts.add(part);
   }

@@ -17,8 +17,12 @@ export type Location =
   | { readonly located: Located }
   | { readonly located?: undefined; readonly problem: string };
 
+/** Nearly every path is clean as it stands. */
+const UNCLEAN = /\/\/|(^|\/)\.|\/$|^$/;
+
 /** Without a slash at the end, `.` and `..` resolved. */
 export function cleanPath(path: string): string {
+  if (!UNCLEAN.test(path)) return path;
   const clean = posix.normalize(path);
   return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
 }
@@ -26,9 +30,31 @@ export function cleanPath(path: string): string {
 /** The path below a directory: "" for the directory itself, undefined where it is not below it. */
 function below(path: string, directory: string): string | undefined {
   if (path === directory) return '';
-  const prefix = directory === '/' ? '/' : `${directory}/`;
-  return path.startsWith(prefix) ? path.slice(prefix.length) : undefined;
+  if (directory === '/') return path.slice(1);
+  return path.startsWith(directory) && path[directory.length] === '/'
+    ? path.slice(directory.length + 1)
+    : undefined;
 }
+
+interface CleanMount {
+  readonly mount: VolumeMount;
+  readonly mountPath: string;
+}
+
+function cleanMounts(container: Container): readonly CleanMount[] {
+  let mounts = cleaned.get(container);
+  if (mounts === undefined) {
+    mounts = (container.volumeMounts ?? []).map((mount) => ({
+      mount,
+      mountPath: cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`),
+    }));
+    cleaned.set(container, mounts);
+  }
+  return mounts;
+}
+
+/** Objects are never changed in place, so what was read of one stays true; several paths are followed in each container. */
+const cleaned = new WeakMap<Container, readonly CleanMount[]>();
 
 /**
  * Follows a path.
@@ -40,8 +66,7 @@ export function locate(container: Container, volumes: readonly Volume[], path: s
   let best: VolumeMount | undefined;
   let bestPath = '';
   let rest = '';
-  for (const mount of container.volumeMounts ?? []) {
-    const mountPath = cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`);
+  for (const { mount, mountPath } of cleanMounts(container)) {
     const inside = below(target, mountPath);
     if (inside === undefined || mountPath.length < bestPath.length) continue;
     best = mount;

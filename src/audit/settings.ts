@@ -81,6 +81,28 @@ export function resolveSettings(
   config: Config,
   nowMs: number,
 ): Resolution {
+  // Only an exemption that ends makes the answer depend on the time.
+  if (cluster.annotations[EXEMPT_UNTIL_ANNOTATION] !== undefined)
+    return resolve(cluster, seeds, config, nowMs);
+  const last = known.get(cluster);
+  if (last?.seeds === seeds && last.config === config) return last.resolution;
+  const resolution = resolve(cluster, seeds, config, nowMs);
+  known.set(cluster, { seeds, config, resolution });
+  return resolution;
+}
+
+/** Views, Seeds and configuration are never changed in place, so that what was resolved of them holds until one is replaced. */
+const known = new WeakMap<
+  ClusterView,
+  { readonly seeds: readonly SeedView[]; readonly config: Config; readonly resolution: Resolution }
+>();
+
+function resolve(
+  cluster: ClusterView,
+  seeds: readonly SeedView[],
+  config: Config,
+  nowMs: number,
+): Resolution {
   const holders = seeds.filter((seed) => seed.datacenters.has(cluster.datacenter));
   const seed = holders[0];
   const datacenter = seed?.datacenters.get(cluster.datacenter);

@@ -44,11 +44,10 @@ export function readSidecarArguments(sidecar: Container): SidecarArguments {
     const option = queue[index] ?? '';
     const value = queue[index + 1] ?? '';
     const takesValue = HARMLESS_OPTIONS.get(option);
-    if (takesValue !== undefined) {
-      if (takesValue) index += 1;
-      continue;
-    }
-    index += 1;
+    if (takesValue !== false && index + 1 >= queue.length)
+      return { problem: `option ${option} has no value, or is not known to be harmless` };
+    if (takesValue !== false) index += 1;
+    if (takesValue !== undefined) continue;
     if (option === '-c' || option === '--config') configPath = value;
     else if (option === '-i' || option === '--input') input = input === '' ? value : `${input}, ${value}`;
     else if (option === '-o' || option === '--output') output = output === '' ? value : `${output}, ${value}`;

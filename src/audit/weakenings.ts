@@ -89,6 +89,12 @@ export const WEAKENINGS: readonly Weakening[] = [
   }),
 ];
 
+const NAMED = WEAKENINGS.map((row) => ({
+  ...row,
+  name: `audit-${row.backend}-${row.flag}`,
+  modeName: `audit-${row.backend}-mode`,
+}));
+
 export interface FoundWeakening {
   /** Whole name of the flag, without dashes. */
   readonly name: string;
@@ -107,12 +113,11 @@ export function findWeakenings(
   backends: ReadonlySet<'log' | 'webhook'>,
 ): FoundWeakening[] {
   const found: FoundWeakening[] = [];
-  for (const row of WEAKENINGS) {
-    if (!backends.has(row.backend)) continue;
-    const name = `audit-${row.backend}-${row.flag}`;
+  for (const row of NAMED) {
+    const { name, modeName } = row;
     const flag = findFlag(commandLine, name);
-    if (flag === undefined) continue;
-    const mode = findFlag(commandLine, `audit-${row.backend}-mode`);
+    if (flag === undefined || !backends.has(row.backend)) continue;
+    const mode = findFlag(commandLine, modeName);
     const isBatch =
       mode === undefined ? row.backend === 'webhook' : mode.value === undefined || mode.value === 'batch';
     if (flag.value !== undefined && !row.weakens(flag.value, isBatch)) continue;

@@ -166,7 +166,8 @@ describe('a change of the policy', () => {
     assert.deepEqual(judge('not a policy', preset('minimal')).lessLogged, []);
     assert.match(judge(undefined, `${HEAD}- level: None\n`).lessLogged[0] ?? '', /nothing that matters/);
     assert.match(
-      judge(undefined, `${HEAD}- level: Metadata\n  omitStages: [ResponseComplete, ResponseStarted]\n`).lessLogged[0] ?? '',
+      judge(undefined, `${HEAD}- level: Metadata\n  omitStages: [ResponseComplete, ResponseStarted]\n`)
+        .lessLogged[0] ?? '',
       /nothing that matters/,
     );
   });
@@ -196,9 +197,7 @@ describe('a change of the policy', () => {
 
   test('a policy that is too large to be compared hides nothing', () => {
     const names = Array.from({ length: 2000 }, (_, k) => `u${k}`).join(', ');
-    const rules = `- {level: None, users: [${names}], verbs: [list]}
-${'- {level: None, verbs: [x]}
-'.repeat(200)}`;
+    const rules = `- {level: None, users: [${names}], verbs: [list]}\n${'- {level: None, verbs: [x]}\n'.repeat(200)}`;
     assert.match(judge(ALL, before(rules), 'metadata').lessLogged[0] ?? '', /too large to be compared/);
   });
 });

@@ -3,7 +3,7 @@
  *
  * Most of a body is not looked at: kube-apiserver writes the fields in the order of its Go structs, so the old object and managedFields are
  * cut out of the bytes before JSON.parse sees them. Each cut below is taken only where the bytes around it prove that the rest reads as it
- * would in the whole; otherwise the whole is parsed. test/review.fuzz.test.ts compares the two ways.
+ * would in the whole; otherwise the whole is parsed. test/server/review.test.ts compares the two ways.
  */
 import {
   type AdmissionRequest,

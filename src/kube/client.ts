@@ -6,9 +6,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { isJsonObject, type JsonObject } from '../kubernetes.ts';
 import type { Credentials, Headers, TlsOptions } from './credentials.ts';
+import { type Deadline, startDeadline, untilAborted } from './deadline.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export interface RequestOptions {
   readonly query?: Query;
@@ -39,7 +40,7 @@ export interface LinesOptions {
 }
 
 /** Why there was no usable answer, where it was not the API server that said so. */
-export type LocalReason =
+type LocalReason =
   | 'Aborted'
   | 'Timeout'
   | 'Unreachable'
@@ -225,6 +226,7 @@ export class KubeClient {
         throw new KubeError(error.message, { reason: 'NoCredentials', cause: error });
       }),
       signal,
+      () => new Error('aborted'),
     );
     const headers: Headers = {
       ...identity.headers,
@@ -278,61 +280,6 @@ export class KubeClient {
     const message = `${what}: no answer from ${this.server}: ${explainNetworkError(error)}`;
     return new KubeError(message, { reason: 'Unreachable', cause: error });
   }
-}
-
-interface Deadline {
-  readonly signal: AbortSignal;
-  readonly timeoutMs: number;
-  readonly timedOut: boolean;
-  restart(timeoutMs: number): void;
-  end(): void;
-}
-
-/** Not AbortSignal.any: what a caller's signal of a long life collects there is freed late. */
-function startDeadline(outer: AbortSignal | undefined, timeoutMs: number): Deadline {
-  const controller = new AbortController();
-  let timedOut = false;
-  let limitMs = timeoutMs;
-  const expire = () => {
-    timedOut = true;
-    controller.abort();
-  };
-  const abort = () => controller.abort();
-  let timer = setTimeout(expire, limitMs);
-  if (outer?.aborted) abort();
-  outer?.addEventListener('abort', abort);
-  return {
-    signal: controller.signal,
-    get timeoutMs() {
-      return limitMs;
-    },
-    get timedOut() {
-      return timedOut;
-    },
-    restart(newLimitMs) {
-      if (newLimitMs === limitMs) {
-        timer.refresh();
-        return;
-      }
-      clearTimeout(timer);
-      limitMs = newLimitMs;
-      timer = setTimeout(expire, limitMs);
-    },
-    end() {
-      clearTimeout(timer);
-      outer?.removeEventListener('abort', abort);
-    },
-  };
-}
-
-/** Waits for what cannot be aborted itself, such as a plugin for credentials. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new Error('aborted'));
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 function defaultContentType(method: Method): string {

@@ -14,7 +14,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../kubernetes.ts'
 export type TlsOptions = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
 export type Headers = Readonly<Record<string, string | string[]>>;
 
-export interface Identity {
+interface Identity {
   readonly tls: TlsOptions;
   /** Secret: never logged, never in an error. */
   readonly headers: Headers;

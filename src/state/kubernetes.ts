@@ -13,6 +13,7 @@ import {
   viewSeed,
 } from '../kkp.ts';
 import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
+import { untilAborted } from '../kube/deadline.ts';
 import { Reflector, type ReflectorOptions } from '../kube/watch.ts';
 import type { KubernetesObject } from '../kubernetes.ts';
 import { StateIndex } from './memory.ts';
@@ -105,10 +106,11 @@ class KubernetesState implements State {
       fetching = this.#fetch(namespace).finally(() => this.#fetching.delete(namespace));
       this.#fetching.set(namespace, fetching);
     }
-    return withDeadline(
+    // The look-up goes on for the others who wait for it.
+    return untilAborted(
       fetching,
       signal,
-      `namespace ${namespace}: the API server did not say in time whose it is`,
+      () => new StateError(`namespace ${namespace}: the API server did not say in time whose it is`),
     );
   }
 
@@ -202,14 +204,4 @@ class KubernetesState implements State {
     if (this.#negatives.size >= MAX_NEGATIVES) this.#negatives.clear();
     this.#negatives.set(namespace, this.#clock.now() + NEGATIVE_CACHE_MS);
   }
-}
-
-/** The work goes on for the others who wait for it. */
-function withDeadline<T>(work: Promise<T>, signal: AbortSignal, message: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new StateError(message));
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }

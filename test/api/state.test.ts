@@ -1,7 +1,11 @@
 // The state of a seed, and the client and watches under it, on a real kube-apiserver.
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import { rootCertificates } from 'node:tls';
 import { isStatus, KubeClient, KubeError, resourcePath } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/credentials.ts';
 import { Reflector } from '../../src/kube/watch.ts';
@@ -11,6 +15,7 @@ import { waitForSync } from '../../src/state/state.ts';
 import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { startCut } from '../support/cut.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { IDENTITIES, type Identity } from '../support/identities.ts';
 import { kubeconfigThrough } from '../support/kubeconfig.ts';
 import { testLog } from '../support/log.ts';
@@ -203,6 +208,38 @@ describe('the state of a seed', { skip }, () => {
     const distrustful = new KubeClient(await loadKubeconfig(file));
     t.after(() => distrustful.close());
     await assert.rejects(distrustful.request('GET', '/readyz'), /no answer from https:.*certificate/);
+  });
+
+  test('the client: a CA that is replaced is taken up, and a proxy is gone through', async (t) => {
+    const { port } = new URL(seed.url);
+    const tunnels: (string | undefined)[] = [];
+    const proxy = createServer().on('connect', (request, socket) => {
+      tunnels.push(request.url);
+      const target = connect(Number(port), '127.0.0.1', () => socket.write('HTTP/1.1 200 OK\r\n\r\n'));
+      target.pipe(socket).pipe(target);
+      target.on('error', () => socket.destroy());
+      socket.on('error', () => target.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    t.after(() => proxy.close());
+    const config = JSON.parse(await readFile(seed.kubeconfigFor(IDENTITIES.admin), 'utf8'));
+    const caFile = join(seed.dir, 'rotating-ca.pem');
+    const { cluster } = config.clusters[0];
+    delete cluster['certificate-authority-data'];
+    cluster['certificate-authority'] = caFile;
+    cluster['proxy-url'] = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const file = join(seed.dir, 'rotating.kubeconfig');
+    await writeFile(file, JSON.stringify(config));
+    await writeFile(caFile, rootCertificates[0] ?? '');
+    const clock = new FakeClock();
+    const client = new KubeClient(await loadKubeconfig(file, { clock }));
+    t.after(() => client.close());
+    await assert.rejects(client.request('GET', '/readyz'), /certificate/);
+    await writeFile(caFile, seed.ca);
+    await assert.rejects(client.request('GET', '/readyz'), /certificate/);
+    clock.advance(60_000);
+    assert.equal(await client.request<unknown>('GET', '/readyz'), 'ok');
+    assert.equal(tunnels.at(-1), `127.0.0.1:${port}`);
   });
 
   test('a watch of metadata alone, by a selector', async (t) => {

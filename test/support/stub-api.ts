@@ -3,7 +3,6 @@
  * answering nonsense. What a real one does is tested on a real one, in test/api.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Credentials } from '../../src/kube/credentials.ts';
@@ -25,11 +24,7 @@ export interface StubApi {
   start(): Promise<void>;
 }
 
-export async function startStubApi(
-  t: TestContext,
-  handler: Handler,
-  tls?: { readonly cert: string; readonly key: string },
-): Promise<StubApi> {
+export async function startStubApi(t: TestContext, handler: Handler): Promise<StubApi> {
   let current = handler;
   const requests: string[] = [];
   const sockets = new Set<Socket>();
@@ -45,8 +40,7 @@ export async function startStubApi(
     for (const socket of sockets) socket.destroy();
   };
   const start = async () => {
-    const starting =
-      tls === undefined ? createServer(answer) : (createSecureServer(tls, answer) as unknown as Server);
+    const starting = createServer(answer);
     server = starting;
     starting.on('connection', (socket: Socket) => {
       connections += 1;
@@ -67,7 +61,7 @@ export async function startStubApi(
   await start();
   t.after(stop);
   return {
-    url: new URL(`${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`),
+    url: new URL(`http://127.0.0.1:${port}`),
     handle(next) {
       current = next;
     },

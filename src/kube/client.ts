@@ -39,21 +39,15 @@ export interface LinesOptions {
   readonly maxLineBytes?: number;
 }
 
-/** Why there was no usable answer, where it was not the API server that said so. */
-type LocalReason =
-  | 'Aborted'
-  | 'Timeout'
-  | 'Unreachable'
-  | 'NoCredentials'
-  | 'ResponseTooLarge'
-  | 'InvalidResponse';
-
 /** The API server refused, or there was no answer. Neither headers nor bodies sent are ever in the message. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
   /** HTTP status; 0 where there was no answer. */
   readonly statusCode: number;
-  /** The `reason` of the Status object, such as "NotFound", or a LocalReason. */
+  /**
+   * The `reason` of the Status object, such as "NotFound"; where it was not the API server that said so: Aborted, Timeout, Unreachable, NoCredentials,
+   * ResponseTooLarge or InvalidResponse.
+   */
   readonly reason: string;
   /** When the server asks to come again, if it does. */
   readonly retryAfterSeconds: number | undefined;

@@ -140,6 +140,37 @@ describe('the backstop', { skip }, () => {
     assert.equal((await writePod(image, {})).status, 403);
   });
 
+  test('pod: a running one keeps its sidecar, and takes no container more', async () => {
+    const pods = `/api/v1/namespaces/${NAMESPACE}/pods`;
+    const metadata = { name: 'running', labels: { app: 'apiserver' } };
+    await seed.client.request('POST', pods, { metadata, spec: renderSpec() });
+    const write = (body: object, as: Identity = IDENTITIES.alice, subresource = '') =>
+      seed.client.as(as).send('PATCH', `${pods}/running${subresource}${DRY_RUN}`, body, {
+        contentType: 'application/strategic-merge-patch+json',
+      });
+    const image = (name: string, to: string) => ({ spec: { containers: [{ name, image: to }] } });
+    assert.equal((await write(image('audit-logs', 'busybox'))).status, 403);
+    assert.equal((await write(image('audit-logs', 'fluent/fluent-bit:4.1.0'))).status, 200);
+    assert.equal((await write({ metadata: { labels: { team: 'a' } } })).status, 200);
+    const debug = { spec: { ephemeralContainers: [{ name: 'debugger', image: 'busybox' }] } };
+    assert.equal((await write(debug, IDENTITIES.alice, '/ephemeralcontainers')).status, 403);
+    assert.equal((await write(debug, IDENTITIES.auditOperator, '/ephemeralcontainers')).status, 200);
+
+    await seed.client.request('POST', pods, {
+      metadata: { name: 'other' },
+      spec: { containers: [{ name: 'x', image: 'x' }] },
+    });
+    const label = { metadata: { labels: { app: 'apiserver' } } };
+    const labelled = await seed.client.as(IDENTITIES.alice).send('PATCH', `${pods}/other${DRY_RUN}`, label);
+    assert.equal(labelled.status, 403, 'a pod does not become the apiserver by a label');
+    const bare = await seed.client
+      .as(IDENTITIES.alice)
+      .send('PATCH', `${pods}/other/ephemeralcontainers${DRY_RUN}`, debug, {
+        contentType: 'application/strategic-merge-patch+json',
+      });
+    assert.equal(bare.status, 200);
+  });
+
   test('Deployment: scaling, restarts, labels and upgrades go through', async () => {
     const path = `${DEPLOYMENTS}/apiserver`;
     const at = { 'kubectl.kubernetes.io/restartedAt': '2026-01-01T00:00:00Z' };

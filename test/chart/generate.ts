@@ -18,7 +18,9 @@ export async function generate(): Promise<Readonly<Record<string, string>>> {
   const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
   schema.properties.config = CONFIG_SCHEMA;
   const { 'helm-docs': helmDocs } = await ensureBinaries(['helm-docs']);
-  const readme = await runFile(helmDocs, ['--dry-run', '--sort-values-order=file', '--log-level=error'], { cwd: CHART });
+  const readme = await runFile(helmDocs, ['--dry-run', '--sort-values-order=file', '--log-level=error'], {
+    cwd: CHART,
+  });
   return {
     'values.schema.json': `${JSON.stringify(schema, undefined, 2)}\n`,
     'files/boolean-flags.txt': `${[...BOOLEAN_FLAGS].sort().join('\n')}\n`,

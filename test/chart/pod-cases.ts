@@ -79,6 +79,13 @@ const removeSidecar = (spec: Spec): void => {
   spec.containers = without(spec.containers, 'audit-logs');
 };
 
+const addContainer = (fields: Partial<SpecContainer>) => (spec: Spec) =>
+  void spec.containers.push({ name: 'other', image: 'other', ...fields });
+const addMount = (container: (spec: Spec) => SpecContainer, mountPath: string) => (spec: Spec) => {
+  spec.volumes?.push({ name: 'more', emptyDir: {} });
+  container(spec).volumeMounts?.push({ name: 'more', mountPath });
+};
+
 const POLICY = '--audit-policy-file';
 const POLICY_PATH = '/etc/kubernetes/audit/policy.yaml';
 const LOG = '--audit-log-path';
@@ -476,6 +483,138 @@ export const POD_CASES: readonly PodCase[] = [
       spec.initContainers = [...(spec.initContainers ?? []), sidecar(spec)];
       removeSidecar(spec);
     },
+    effective: false,
+  },
+
+  // What gets between the two.
+  {
+    name: 'another container that reads the log',
+    change: addContainer({ volumeMounts: [{ name: 'audit-log', mountPath: '/log', readOnly: true }] }),
+    effective: true,
+  },
+  {
+    name: 'another container that writes the log',
+    change: addContainer({ volumeMounts: [{ name: 'audit-log', mountPath: '/log' }] }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside',
+    change: addContainer({ image: 'registry.k8s.io/kube-apiserver:v1.36.2' }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside, by a script',
+    change: addContainer({ command: ['sh', '-c', 'exec kube-apiserver --x'] }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside, by its path',
+    change: addContainer({ args: ['/usr/local/bin/kube-apiserver'] }),
+    effective: false,
+  },
+  {
+    name: 'the name of the apiserver as a value',
+    change: addContainer({ args: ['--component', 'kube-apiserver'] }),
+    effective: true,
+  },
+  {
+    name: 'shared processes',
+    change: (spec) => void Object.assign(spec, { shareProcessNamespace: true }),
+    effective: false,
+  },
+  { name: 'a mount over the apiserver', change: addMount(apiserver, '/usr/local/bin'), effective: false },
+  {
+    name: 'a mount over fluent-bit',
+    change: addMount(sidecar, '/fluent-bit/bin/fluent-bit'),
+    effective: false,
+  },
+  { name: 'a mount over the libraries', change: addMount(sidecar, '/usr/lib/'), effective: false },
+  { name: 'a mount beside the libraries', change: addMount(sidecar, '/usr/libexec'), effective: true },
+  {
+    name: 'a termination message over the policy',
+    change: apiserverWith({ terminationMessagePath: POLICY_PATH }),
+    effective: false,
+  },
+  {
+    name: 'a termination message over the log',
+    change: sidecarWith({ terminationMessagePath: LOG_PATH }),
+    effective: false,
+  },
+  {
+    name: 'a termination message elsewhere',
+    change: sidecarWith({ terminationMessagePath: '/dev/other' }),
+    effective: true,
+  },
+  {
+    name: 'a tiny volume for the log',
+    change: volume('audit-log', { emptyDir: { sizeLimit: '1Mi' } }),
+    effective: false,
+  },
+  {
+    name: 'a large volume for the log',
+    change: volume('audit-log', { emptyDir: { sizeLimit: '1Gi' } }),
+    effective: true,
+  },
+  {
+    name: 'the log on a device',
+    change: volume('audit-log', { hostPath: { path: '/dev' } }),
+    effective: false,
+  },
+  {
+    name: 'another program by the environment',
+    change: sidecarWith({ env: [{ name: 'LD_PRELOAD', value: '/x.so' }] }),
+    effective: false,
+  },
+  {
+    name: 'a variable of its own',
+    change: sidecarWith({ env: [{ name: 'HOST', value: 'x' }] }),
+    effective: true,
+  },
+  {
+    name: 'a command at the start',
+    change: sidecarWith({ lifecycle: { postStart: { exec: { command: ['sh'] } } } }),
+    effective: false,
+  },
+  {
+    name: 'a command as a probe',
+    change: sidecarWith({ livenessProbe: { exec: { command: ['sh'] } } }),
+    effective: false,
+  },
+  {
+    name: 'a probe over HTTP',
+    change: sidecarWith({ livenessProbe: { httpGet: { port: 2020, path: '/' } } }),
+    effective: true,
+  },
+  {
+    name: 'a user who can not read the log',
+    change: sidecarWith({ securityContext: { runAsUser: 1000 } }),
+    effective: false,
+  },
+  {
+    name: 'one user for both',
+    change: (spec) => void Object.assign(spec, { securityContext: { runAsUser: 1000 } }),
+    effective: true,
+  },
+  {
+    name: 'batches held back for long',
+    change: append('--audit-log-mode', 'batch', '--audit-log-batch-max-wait', '1h'),
+    effective: false,
+  },
+  {
+    name: 'batches of moderate size',
+    change: append(
+      '--audit-log-mode',
+      'batch',
+      '--audit-log-batch-max-wait',
+      '1m30s',
+      '--audit-log-batch-max-size',
+      '400',
+    ),
+    effective: true,
+  },
+  {
+    name: 'batches that never fill',
+    change: append('--audit-log-mode', 'batch', '--audit-log-batch-max-size', '100000'),
     effective: false,
   },
 

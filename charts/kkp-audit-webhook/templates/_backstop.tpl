@@ -82,7 +82,29 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
   message: 'a flag of kube-apiserver loses audit events [LOG_WEAKENED]: {{ $why }}'
   reason: Forbidden
 - expression: variables.newHasSidecar || @EXEMPT@
-  message: 'the sidecar audit-logs must run fluent-bit on Secret audit-logs-fluentbit and read the audit log [SIDECAR_MISSING, SIDECAR_IMAGE, SIDECAR_COMMAND, SIDECAR_CONFIG_ELSEWHERE, SIDECAR_LOG_UNREADABLE, SIDECAR_STARVED]: {{ $why }}'
+  message: 'the sidecar audit-logs must run fluent-bit on Secret audit-logs-fluentbit and read the audit log [SIDECAR_MISSING, SIDECAR_NOT_RUNNING, SIDECAR_IMAGE, SIDECAR_COMMAND, SIDECAR_CONFIG_ELSEWHERE, SIDECAR_LOG_UNREADABLE, SIDECAR_STARVED]: {{ $why }}'
+  reason: Forbidden
+- expression: variables.newIsUntampered || @EXEMPT@
+  message: 'something gets between kube-apiserver and the sidecar [APISERVER_REPEATED, FILE_COVERED, LOG_SHARED, LOG_VOLUME_TOO_SMALL, LOG_VOLUME_DEVICE, PROCESSES_SHARED, SIDECAR_ENVIRONMENT, SIDECAR_HANDLERS, SIDECAR_UNPRIVILEGED]: {{ $why }}'
+  reason: Forbidden
+{{- end }}
+
+{{/* A pod's containers are judged when it comes to be; what changes in a running one is judged here. */}}
+{{- define "kkp-audit-webhook.backstop.pods" -}}
+{{- $why := include "kkp-audit-webhook.backstop.why" . }}
+{{ include "kkp-audit-webhook.backstop.workload" . | replace "@EXEMPT@" "(oldObject != null && oldObject.metadata.?labels[?'app'] == object.metadata.?labels[?'app'])" }}
+- expression: >-
+    oldObject == null || variables.newSidecars.all(c, (oldObject.spec.?containers.orValue([]) + oldObject.spec.?initContainers.orValue([])).exists(o, o.name == c.name && o.?image == c.?image)) || variables.newHasSidecarImage
+  message: 'the image of the sidecar audit-logs is replaced by one that is not fluent-bit [SIDECAR_IMAGE]: {{ $why }}'
+  reason: Forbidden
+- expression: >-
+    oldObject == null || variables.newSidecars.all(c, (oldObject.spec.?containers.orValue([]) + oldObject.spec.?initContainers.orValue([])).exists(o, o.name == c.name && o.?resources == c.?resources)) || variables.newHasSidecarResources
+  message: 'the limits of the sidecar audit-logs are too small [SIDECAR_STARVED]: {{ $why }}'
+  reason: Forbidden
+- expression: >-
+    !object.spec.?ephemeralContainers.orValue([]).exists(c, oldObject == null || !oldObject.spec.?ephemeralContainers.orValue([]).exists(o, o.name == c.name))
+    || variables.mayDisable
+  message: 'a container is put into a running apiserver, whose files and processes it sees [EPHEMERAL_CONTAINER]: {{ $why }}'
   reason: Forbidden
 {{- end }}
 
@@ -103,7 +125,7 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
     object.metadata.?labels[?'{{ include "kkp-audit-webhook.enforcedLabel" . }}'].orValue('') == 'true'
     || oldObject.metadata.?labels[?'{{ include "kkp-audit-webhook.enforcedLabel" . }}'].orValue('') != 'true'
     || variables.mayDisable
-  message: 'the label {{ include "kkp-audit-webhook.enforcedLabel" . }} is taken away [ENFORCED_LABEL_REMOVED]: {{ $why }}'
+  message: 'the label {{ include "kkp-audit-webhook.enforcedLabel" . }} is taken away [CLUSTER_LABEL_REMOVED]: {{ $why }}'
   reason: Forbidden
 {{- end }}
 
@@ -112,18 +134,18 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
     object.metadata.?labels[?'{{ include "kkp-audit-webhook.enforcedLabel" . }}'].orValue('') == 'true'
     || oldObject.metadata.?labels[?'{{ include "kkp-audit-webhook.enforcedLabel" . }}'].orValue('') != 'true'
     || variables.mayDisable
-  message: 'the label {{ include "kkp-audit-webhook.enforcedLabel" . }} is taken away [ENFORCED_LABEL_REMOVED]: {{ include "kkp-audit-webhook.backstop.why" . }}'
+  message: 'the label {{ include "kkp-audit-webhook.enforcedLabel" . }} is taken away [NAMESPACE_LABEL_REMOVED]: {{ include "kkp-audit-webhook.backstop.why" . }}'
   reason: Forbidden
 {{- end }}
 
-{{/* An object must stay, and its key hold something; what it holds is the webhook's to judge. Arguments: what, key. */}}
+{{/* An object must stay, and its key hold something; what it holds is the webhook's to judge. Arguments: what, key, code. */}}
 {{- define "kkp-audit-webhook.backstop.keyed" -}}
 - expression: object != null || namespaceObject.?status.?phase.orValue('') == 'Terminating' || variables.mayDisable
-  message: '{{ .what }} is deleted: {{ include "kkp-audit-webhook.backstop.why" . }}'
+  message: '{{ .what }} is deleted [{{ .code }}_DELETED]: {{ include "kkp-audit-webhook.backstop.why" . }}'
   reason: Forbidden
 - expression: >-
     object == null || object.?data[?'{{ .key }}'].orValue('').trim() != '' || object.?binaryData[?'{{ .key }}'].orValue('') != ''
     || (oldObject != null && oldObject.?data[?'{{ .key }}'].orValue('').trim() == '') || variables.mayDisable
-  message: 'key {{ .key }} of {{ .what }} is empty: {{ include "kkp-audit-webhook.backstop.why" . }}'
+  message: 'key {{ .key }} of {{ .what }} is empty [{{ .code }}_KEY_MISSING]: {{ include "kkp-audit-webhook.backstop.why" . }}'
   reason: Forbidden
 {{- end }}

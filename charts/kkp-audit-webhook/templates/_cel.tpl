@@ -47,7 +47,7 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}Sidecars
   expression: >-
     size({{ .spec }}.?containers.orValue([]).filter(c, c.name == 'audit-logs')) > 0
-    ? {{ .spec }}.containers.filter(c, c.name == 'audit-logs')
+    ? {{ .spec }}.containers.filter(c, c.name == 'audit-logs' && c.?restartPolicy.orValue('Always') == 'Always')
     : {{ .spec }}.?initContainers.orValue([]).filter(c, c.name == 'audit-logs' && c.?restartPolicy.orValue('') == 'Always')
 # Each argument ends with a newline, which no argument keeps, so that expressions over the whole line can tell arguments apart.
 - name: {{ $p }}Line
@@ -96,10 +96,13 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
   expression: >-
     !({{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-truncate-enabled" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
     {{- range list "audit-log-maxage" "audit-log-maxbackup" "audit-log-maxsize" }}
-    && !{{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" . "absent" "1") }}.matches('^[+-]?(0[xX])?0+$')
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" . "absent" "1") }}.matches('^[+]?0*[1-9][0-9]*$')
     {{- end }}
-    && !(variables.{{ $p }}IsBatch && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-throttle-enable" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
-    && !(variables.{{ $p }}IsBatch && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-buffer-size" "absent" "10000") }}.matches('^[+-]?0*[0-9]{1,3}$|^-'))
+    && (!variables.{{ $p }}IsBatch ||
+    !({{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-throttle-enable" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-buffer-size" "absent" "10000") }}.matches('^[+]?0*[1-9][0-9]{3,}$')
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-max-size" "absent" "1") }}.matches('^[+]?0*([0-9]{1,3}|1000)$')
+    && [{{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-max-wait" "absent" "30s") }}].all(v, v.matches('^([0-9]+(ms|s|m|h))+$') && duration(v) <= duration('300s')))
 - name: {{ $p }}SidecarLine
   expression: >-
     {{ $sidecar }}.map(c, ((size(c.?command.orValue([])) > 0 ? c.command : ['fluent-bit']) + c.?args.orValue([])).map(a, a.replace('\n', ' ') + '\n').join('')).join('')
@@ -136,10 +139,44 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
       (include "kkp-audit-webhook.cel.locate" (dict "container" $sidecar "path" (printf "variables.%sSidecarConfig" $p)))) | nindent 4 }})
     && {{ include "kkp-audit-webhook.cel.isWritable" (dict "prefix" $p "places" (printf "variables.%sTailPlaces" $p)) }}
     && variables.{{ $p }}TailPlaces.all(found, found.all(p, variables.{{ $p }}LogPlaces.all(others, others.all(o, o.volume == p.volume && o.file == p.file))))
+{{- $log := printf "variables.%sLogPlaces" $p }}
+# What stands around the apiserver and the sidecar, and would get between them (src/audit/tampering.ts).
+- name: {{ $p }}Others
+  expression: >-
+    ({{ .spec }}.?containers.orValue([]) + {{ .spec }}.?initContainers.orValue([]) + {{ .spec }}.?ephemeralContainers.orValue([])).filter(c, !(c.name in ['apiserver', 'audit-logs']))
+- name: {{ $p }}IsAlone
+  expression: >-
+    !variables.{{ $p }}Others.exists(c, {{ include "kkp-audit-webhook.cel.startsApiserver" . | nindent 4 }})
+    && !({{ $log }}.exists(found, found.exists(p, variables.{{ $p }}Others.exists(c, c.?volumeMounts.orValue([]).exists(m, m.name == p.volume && !m.?readOnly.orValue(false))))))
+    && !{{ .spec }}.?shareProcessNamespace.orValue(false) && !{{ .spec }}.?hostPID.orValue(false)
+- name: {{ $p }}IsUncovered
+  expression: >-
+    {{ $apiserver }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "[c.?command[?0].orValue('').startsWith('/') ? c.command[0] : '/usr/local/bin/kube-apiserver']" "files" "['/etc/kubernetes/audit/policy.yaml', '/var/log/kubernetes/audit/audit.log']") | nindent 4 }})
+    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "['/fluent-bit/bin/fluent-bit', '/etc/ld.so.preload', '/etc/ld.so.cache', '/lib', '/lib64', '/usr/lib', '/usr/lib64']" "files" "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf']") | nindent 4 }})
+- name: {{ $p }}HasLogVolume
+  expression: >-
+    {{ $log }}.all(found, found.all(p, variables.{{ $p }}Volumes.filter(v, v.name == p.volume).all(v,
+    [string(v.?emptyDir.?sizeLimit.orValue('0'))].all(size, quantity(size).compareTo(quantity('0')) <= 0 || quantity(size).compareTo(quantity('100Mi')) >= 0)
+    && !(v.?hostPath.?path.orValue('') + '/' + p.file).matches('^/+(dev|proc|sys)(/|$)|/\\.\\.?(/|$)'))))
+- name: {{ $p }}IsSidecarLeftAlone
+  expression: >-
+    {{ $sidecar }}.all(c, !c.?env.orValue([]).exists(e, e.name.matches('^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)'))
+    && !c.?lifecycle.?postStart.hasValue() && !c.?lifecycle.?preStop.hasValue()
+    && ![c.?livenessProbe, c.?readinessProbe, c.?startupProbe].exists(probe, probe.?exec.hasValue())
+    && [c.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0)].all(user, user == 0 || {{ $apiserver }}.all(a, a.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0) == user)))
+- name: {{ $p }}IsUntampered
+  expression: >-
+    variables.{{ $p }}IsAlone && variables.{{ $p }}IsUncovered && variables.{{ $p }}HasLogVolume && variables.{{ $p }}IsSidecarLeftAlone
 - name: {{ $p }}IsEffective
   expression: >-
     variables.{{ $p }}IsApiserver && variables.{{ $p }}IsReadable && variables.{{ $p }}HasPolicy && variables.{{ $p }}HasLog
-    && variables.{{ $p }}IsUnweakened && variables.{{ $p }}HasSidecar
+    && variables.{{ $p }}IsUnweakened && variables.{{ $p }}HasSidecar && variables.{{ $p }}IsUntampered
+{{- end }}
+
+{{/* Whether nothing lies over the files of a container c. Arguments: programs, files (CEL lists of paths). */}}
+{{- define "kkp-audit-webhook.cel.isUncovered" -}}
+!{{ .programs }}.exists(path, c.?volumeMounts.orValue([]).exists(m, (path + '/').startsWith((m.mountPath.startsWith('/') ? '' : '/') + m.mountPath + (m.mountPath.endsWith('/') ? '' : '/'))))
+    && !({{ .programs }} + {{ .files }}).exists(path, [c.?terminationMessagePath.orValue('')].exists(t, t != '' && ((path + '/').startsWith((t.startsWith('/') ? '' : '/') + t + (t.endsWith('/') ? '' : '/')) || t.matches('{{ include "kkp-audit-webhook.cel.odd" . }}'))))
 {{- end }}
 
 {{/* Whether places (a list of lists) can be written to. Arguments: prefix, places. */}}

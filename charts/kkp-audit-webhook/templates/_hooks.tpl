@@ -80,16 +80,36 @@ request.userInfo.username == '{{ include "kkp-audit-webhook.user" . }}'
 object == null || !has(object.metadata.deletionTimestamp)
 {{- end }}
 
-{{/* CEL: a Deployment's template differs in what decides whether it audits. Replicas, labels, images of others and the like do not. */}}
+{{/*
+CEL: a pod spec differs in what decides whether it audits. Resources, probes and image tags of others, tolerations and the like do not.
+Arguments: new, old (CEL of the two specs).
+*/}}
+{{- define "kkp-audit-webhook.cel.specChanged" -}}
+{{- range list "volumes" "shareProcessNamespace" "hostPID" "securityContext" "ephemeralContainers" }}
+{{ $.new }}.?{{ . }} != {{ $.old }}.?{{ . }} ||
+{{- end }}
+{{ include "kkp-audit-webhook.cel.containers" .new }}
+!= {{ include "kkp-audit-webhook.cel.containers" .old }}
+{{- end }}
+
+{{/* CEL: what counts of each container; the repository of its image without tag, and of the sidecar everything. */}}
+{{- define "kkp-audit-webhook.cel.containers" -}}
+({{ . }}.?containers.orValue([]) + {{ . }}.?initContainers.orValue([])).map(c, [
+  {{- range list "name" "command" "args" "env" "envFrom" "volumeMounts" "volumeDevices" "workingDir" "terminationMessagePath" "securityContext" "restartPolicy" }}c.?{{ . }}, {{ end -}}
+  optional.of(dyn(c.?image.orValue('').split('@')[0].find('^(?:[^/]*/)*[^:/]*'))), c.name == 'audit-logs' ? optional.of(dyn(c)) : optional.none()])
+{{- end }}
+
 {{- define "kkp-audit-webhook.cel.workloadChanged" -}}
 oldObject == null
-|| object.spec.template.spec.?volumes != oldObject.spec.template.spec.?volumes
-|| object.spec.template.spec.?initContainers.orValue([]).filter(c, c.name == 'audit-logs') != oldObject.spec.template.spec.?initContainers.orValue([]).filter(c, c.name == 'audit-logs')
-|| object.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'audit-logs') != oldObject.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'audit-logs')
-{{- range list "command" "args" "env" "envFrom" "volumeMounts" "workingDir" }}
-|| object.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'apiserver').map(c, c.?{{ . }}) != oldObject.spec.template.spec.?containers.orValue([]).filter(c, c.name == 'apiserver').map(c, c.?{{ . }})
+|| object.metadata.?annotations.orValue({}).exists(k, k.startsWith('audit.kubermatic.k8c.io/inject') && oldObject.metadata.?annotations[?k].orValue('') != object.metadata.annotations[k])
+|| oldObject.metadata.?annotations.orValue({}).exists(k, k.startsWith('audit.kubermatic.k8c.io/inject') && !(k in object.metadata.?annotations.orValue({})))
+|| {{ include "kkp-audit-webhook.cel.specChanged" (dict "new" "object.spec.template.spec" "old" "oldObject.spec.template.spec") | trim }}
 {{- end }}
-|| object.metadata.?annotations[?'audit.kubermatic.k8c.io/injected'] != oldObject.metadata.?annotations[?'audit.kubermatic.k8c.io/injected']
+
+{{- define "kkp-audit-webhook.cel.podChanged" -}}
+oldObject == null
+|| object.metadata.?labels[?'app'] != oldObject.metadata.?labels[?'app']
+|| {{ include "kkp-audit-webhook.cel.specChanged" (dict "new" "object.spec" "old" "oldObject.spec") | trim }}
 {{- end }}
 
 {{/* CEL: a Cluster differs in its audit settings, or in what decides whether they count. */}}
@@ -110,12 +130,19 @@ object == null
   || oldObject.spec.datacenters[k].?spec.?enforcedAuditWebhookSettings != object.spec.?datacenters[?k].?spec.?enforcedAuditWebhookSettings)
 {{- end }}
 
-{{/* CEL: a pod runs kube-apiserver, by label or by what it starts. */}}
-{{- define "kkp-audit-webhook.cel.runsApiserver" -}}
-object.metadata.?labels[?'app'].orValue('') == 'apiserver'
-|| (object.spec.?containers.orValue([]) + object.spec.?initContainers.orValue([])).exists(c, size(c.?command.orValue([])) > 0
-  ? c.command[0].matches('(^|/)kube-apiserver$') || (c.command[0].matches('(^|/)hyperkube$') && size(c.command) > 1 && c.command[1].matches('(^|/)(kube-)?apiserver$'))
-  : c.?image.orValue('').matches('kube-apiserver(:[^:/@]*)?(@.*)?$'))
+{{/* CEL: a pod is an apiserver: by its label, by what it starts, or by the Secrets that only an apiserver has. Argument: object. */}}
+{{- define "kkp-audit-webhook.cel.isApiserver" -}}
+{{ . }}.metadata.?labels[?'app'].orValue('') == 'apiserver'
+|| ({{ . }}.spec.?containers.orValue([]) + {{ . }}.spec.?initContainers.orValue([])).exists(c, {{ include "kkp-audit-webhook.cel.startsApiserver" . }})
+|| ['apiserver-tls', 'apiserver-etcd-client-certificate'].all(s, {{ . }}.spec.?volumes.orValue([]).exists(v, v.?secret.?secretName.orValue('') == s || v.?projected.?sources.orValue([]).exists(p, p.?secret.?name.orValue('') == s)))
+{{- end }}
+
+{{/* CEL: a container c starts kube-apiserver, itself or by a script. */}}
+{{- define "kkp-audit-webhook.cel.startsApiserver" -}}
+c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$') || [c.?command.orValue([]) + c.?args.orValue([])].exists(argv,
+  argv.exists(a, a.matches('\\s') ? a.matches('(^|[\\s\'"`;&|(/])kube-apiserver($|[\\s\'"`;&|)])') : a.endsWith('/kube-apiserver'))
+  || argv.map(a, a.replace('\n', ' ') + '\n').join('').matches('(^|(^|\\n)([^-\\n][^\\n]*)?\\n)kube-apiserver\\n'))
+  || size(c.?command.orValue([])) > 1 && c.command[0].matches('(^|/)hyperkube$') && c.command[1].matches('(^|/)apiserver$')
 {{- end }}
 
 {{- define "kkp-audit-webhook.rule" -}}
@@ -124,6 +151,13 @@ object.metadata.?labels[?'app'].orValue('') == 'apiserver'
   resources: [{{ .resource }}]
   operations: {{ .operations | toJson }}
   scope: {{ .scope | default "Namespaced" }}
+{{- end }}
+
+{{/* Writes by which a pod comes to be, or its containers change. */}}
+{{- define "kkp-audit-webhook.podRules" -}}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE" "UPDATE")) }}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/ephemeralcontainers" "operations" (list "UPDATE")) }}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/resize" "operations" (list "UPDATE")) }}
 {{- end }}
 
 {{/* Mutating entries. Arguments: root, failurePolicy. */}}
@@ -165,8 +199,9 @@ object.metadata.?labels[?'app'].orValue('') == 'apiserver'
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "apps" "resource" "deployments" "operations" $write))
   "conditions" (list $inCluster (list "is-the-apiserver" "object.metadata.?name.orValue('') == 'apiserver'") $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.workloadChanged" $root)))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-pods" "path" "/validate" "failurePolicy" $policy
-  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE")))
-  "conditions" (list $inCluster (list "runs-an-apiserver" (include "kkp-audit-webhook.cel.runsApiserver" $root)))) }}
+  "rules" (include "kkp-audit-webhook.podRules" $root)
+  "conditions" (list $inCluster $isAlive (list "is-an-apiserver" (include "kkp-audit-webhook.cel.isApiserver" "object"))
+    (list "audit-relevant-change" (include "kkp-audit-webhook.cel.podChanged" $root)))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-configmaps" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "configmaps" "operations" (list "CREATE" "UPDATE" "DELETE")))
   "conditions" (list $inCluster

@@ -33,11 +33,15 @@ interface ServeOptions extends SourceOptions {
   readonly tlsKey?: string;
   readonly logLevel: LogLevel;
   readonly shutdownDelaySeconds: number;
+  readonly controller: boolean;
+  readonly leaseNamespace?: string;
 }
 
 const TLS_CHECK_INTERVAL_MS = 10_000;
 const DEVELOPMENT_CERTIFICATE_DAYS = 30;
 const STDOUT_FD = 1;
+/** Of this software, as the chart's README installs it. */
+const DEFAULT_NAMESPACE = 'kkp-audit-webhook';
 
 export function serveCommand(io: CliIo): Command {
   const command = new Command('serve')
@@ -61,6 +65,11 @@ export function serveCommand(io: CliIo): Command {
       'how long to serve on after SIGTERM, until endpoints have moved',
       parseSeconds,
       DEFAULT_SHUTDOWN_DELAY_MS / 1000,
+    )
+    .option('--no-controller', 'only answer: change nothing in the cluster')
+    .option(
+      '--lease-namespace <namespace>',
+      "where the controller's Lease is (default: POD_NAMESPACE, or kkp-audit-webhook)",
     );
   return withSourceOptions(command).action((options: ServeOptions) => serve(options, io));
 }
@@ -131,6 +140,20 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   lifecycle.onClose('server', () => server.close());
   const opsUrl = await ops.listen({ host: options.opsHost, port: options.opsPort });
   const url = await server.listen({ host: options.host, port: options.port });
+  if (client !== undefined && events !== undefined && options.controller) {
+    const { startController } = await import('../controller/start.ts');
+    const controller = startController({
+      client,
+      state,
+      config,
+      logger,
+      events,
+      registry: metrics.registry,
+      namespace: options.leaseNamespace ?? (io.env.POD_NAMESPACE || DEFAULT_NAMESPACE),
+      identity: hostname(),
+    });
+    lifecycle.onClose('controller', () => controller.close());
+  }
   const { clusters, seeds } = state.health();
   logger.info({ url, opsUrl, clusters, seeds }, 'serving');
   if (client === undefined && options.state === undefined) welcome(server, opsUrl, io);

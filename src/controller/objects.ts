@@ -1,0 +1,105 @@
+/** What the controller writes beside the Deployment, rendered from settings. Pure. */
+import { renderFluentBit } from '../audit/fluentbit.ts';
+import * as names from '../audit/names.ts';
+import type { Settings } from '../audit/settings.ts';
+import type { JsonObject } from '../kubernetes.ts';
+import { PRESETS } from '../policy/index.ts';
+import { CONTENT_ANNOTATION, hash, hashData, MANAGED_BY_LABEL, MANAGER } from './view.ts';
+
+/** Lets the apiserver's pods reach what the server's configuration lists. */
+export const NETWORK_POLICY = 'kkp-audit-webhook-egress';
+/** KKP's; without it nothing is blocked, and a policy of ours would be the first to block. */
+export const DENY_EGRESS_POLICY = 'default-deny-all-egress';
+
+/** A policy and where it came from, such as "preset metadata". */
+export interface WantedPolicy {
+  readonly text: string;
+  readonly from: string;
+}
+
+/** The policy for a ConfigMap that is missing: the preset, the datacenter's own, or the server's default. */
+export function renderPolicy(settings: Settings): WantedPolicy {
+  const { policy } = settings.options;
+  const preset = settings.policyPreset.value;
+  if (preset === '' && policy.text !== '')
+    return { text: policy.text, from: 'the policy of the configuration' };
+  const name = preset || policy.preset || 'metadata';
+  return { text: PRESETS.get(name) ?? PRESETS.get('metadata') ?? '', from: `preset ${name}` };
+}
+
+const metadata = (name: string, content: string): JsonObject => ({
+  name,
+  labels: { [MANAGED_BY_LABEL]: MANAGER },
+  annotations: { [CONTENT_ANNOTATION]: content },
+});
+
+/** `audit-config`; it is the namespace's from the moment it exists, so it carries no mark of ours. */
+export const policyConfigMap = (policy: WantedPolicy): JsonObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name: names.POLICY_CONFIGMAP },
+  data: { [names.POLICY_KEY]: policy.text },
+});
+
+const encode = (text: string): string => Buffer.from(text).toString('base64');
+
+/** A Secret of ours with that data, in base64. */
+export const ownSecret = (name: string, data: Readonly<Record<string, string>>): JsonObject => ({
+  apiVersion: 'v1',
+  kind: 'Secret',
+  metadata: metadata(name, hashData(data)),
+  type: 'Opaque',
+  data: { ...data },
+});
+
+/** The data of both Secrets of fluent-bit. */
+export const fluentBitData = (settings: Settings): Record<string, string> => ({
+  [names.FLUENTBIT_KEY]: encode(renderFluentBit(settings).text),
+});
+
+/** @returns undefined where the configuration lists no destination */
+export function networkPolicy(settings: Settings): JsonObject | undefined {
+  const { egress } = settings.options;
+  if (egress.length === 0) return undefined;
+  const spec = {
+    podSelector: { matchLabels: { app: names.APISERVER } },
+    policyTypes: ['Egress'],
+    egress: egress.map(({ cidr, port }) => ({
+      to: [{ ipBlock: { cidr } }],
+      ports: [{ protocol: 'TCP', port }],
+    })),
+  };
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: metadata(NETWORK_POLICY, hash(JSON.stringify(spec))),
+    spec,
+  };
+}
+
+/** The content that an object of ours says it has. */
+export const contentOf = (object: JsonObject): string =>
+  ((object.metadata as JsonObject).annotations as Record<string, string>)[CONTENT_ANNOTATION] ?? '';
+
+/**
+ * The merge patch (RFC 7386) that makes `before` into `after`.
+ * @returns undefined where nothing differs
+ */
+export function mergePatch(before: unknown, after: unknown): unknown {
+  if (!isMap(before) || !isMap(after)) {
+    return JSON.stringify(before) === JSON.stringify(after) ? undefined : (after ?? null);
+  }
+  const patch: Record<string, unknown> = {};
+  for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    if (after[key] === undefined || after[key] === null) {
+      if (before[key] !== undefined && before[key] !== null) patch[key] = null;
+      continue;
+    }
+    const change = mergePatch(before[key], after[key]);
+    if (change !== undefined) patch[key] = change;
+  }
+  return Object.keys(patch).length === 0 ? undefined : patch;
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

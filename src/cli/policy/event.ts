@@ -281,9 +281,11 @@ export function managedFieldsBytes(bytes: Uint8Array, span: Span): number {
 
 function ofMetadata(bytes: Uint8Array, start: number, end: number): number {
   let found = 0;
+  let entries = 0;
   eachEntry(bytes, start, end, (keyStart, keyEnd, _value, valueEnd) => {
-    // With the key's quote and a comma.
-    if (isKey(bytes, keyStart, keyEnd, MANAGED_FIELDS)) found = valueEnd - keyStart + 2;
+    entries++;
+    // With the key's first quote.
+    if (isKey(bytes, keyStart, keyEnd, MANAGED_FIELDS)) found = valueEnd - keyStart + 1;
   });
-  return found;
+  return found > 0 && entries > 1 ? found + 1 : found;
 }

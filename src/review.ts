@@ -5,6 +5,7 @@
  * cut out of the bytes before JSON.parse sees them. Each cut below is taken only where the bytes around it prove that the rest reads as it
  * would in the whole; otherwise the whole is parsed. test/server/review.test.ts compares the two ways.
  */
+import { randomUUID } from 'node:crypto';
 import {
   type AdmissionRequest,
   type Decision,
@@ -20,6 +21,8 @@ const OBJECT = ',"object":{';
 const OLD_OBJECT = ',"oldObject":';
 const DRY_RUN = [',"dryRun":false,"options":', ',"dryRun":true,"options":'];
 const MANAGED_FIELDS = ',"managedFields":[';
+/** Stands where a list was cut out, so that another list can't be taken for it. No body can hold it. */
+const CUT_MARK = randomUUID();
 const END_OF_METADATA = '}]},"spec":{';
 /** What stands behind the old object (dryRun and options, whose longest field is a manager of 128 characters), generously. */
 const TAIL_BYTES = 1024;
@@ -245,7 +248,7 @@ function requestInOrder(review: JsonObject): JsonObject | undefined {
     if (keys[next] === (isOptional ? name.slice(0, -1) : name)) next += 1;
     else if (!isOptional) return undefined;
   }
-  return next === keys.length ? request : undefined;
+  return request;
 }
 
 function parseOldObject(body: Buffer, start: number, end: number): JsonValue | undefined {
@@ -269,11 +272,14 @@ function parseObject(body: Buffer, start: number, end: number): JsonValue {
   if (listStart >= MANAGED_FIELDS.length && bytes.indexOf(0x5d, listStart) === listEnd) {
     try {
       const object = JSON.parse(
-        bytes.toString('utf8', 0, listStart) + bytes.toString('utf8', listEnd, bytes.length),
+        `${bytes.toString('utf8', 0, listStart)}"${CUT_MARK}"${bytes.toString('utf8', listEnd, bytes.length)}`,
       ) as JsonObject;
       const metadata = object.metadata;
       const list = isRecord(metadata) ? metadata.managedFields : undefined;
-      if (Array.isArray(list) && list.length === 0) return object;
+      if (Array.isArray(list) && list[0] === CUT_MARK) {
+        list.length = 0;
+        return object;
+      }
     } catch {
       // Then the list was not what it looked like.
     }

@@ -78,21 +78,23 @@ const members = fc
   .array(fc.tuple(word, value), { maxLength: 4 })
   .map((entries) => Object.fromEntries(entries) as Json);
 
-/** An object with what the fast way looks for, in every order and place. */
-const kubernetesObject = fc
-  .tuple(
-    members,
-    members,
-    fc.array(members, { maxLength: 2 }),
-    fc.array(fc.string(), { maxLength: 3 }),
-    fc.boolean(),
-  )
-  .map(([spec, more, managedFields, finalizers, sorted]) => {
-    const metadata: Json = { name: 'x', labels: { oldObject: 'y' }, finalizers, managedFields };
-    return sorted
-      ? { ...more, metadata, spec }
-      : Object.assign({ kind: 'Deployment', metadata, spec }, more, { metadata });
+/** Metadata with what the fast way looks for, at its end or with more behind it, as custom resources have it. */
+const metadata = fc
+  .tuple(fc.array(members, { maxLength: 2 }), fc.array(fc.string(), { maxLength: 2 }), fc.nat({ max: 3 }))
+  .map(([managedFields, finalizers, kind]): Json => {
+    const owners = [{ name: 'owner' }];
+    if (kind === 0) return { name: 'x', labels: { oldObject: 'y' }, finalizers, managedFields };
+    if (kind === 1) return { labels: { a: 'b' }, managedFields, name: 'x', ownerReferences: owners };
+    return kind === 2
+      ? { name: 'x', managedFields: [1], ownerReferences: owners }
+      : { name: 'x', finalizers };
   });
+
+const kubernetesObject = fc.tuple(metadata, metadata, members, members).map(([own, inner, spec, more]) =>
+  Object.assign({ kind: 'Deployment', metadata: own, spec: { template: { metadata: inner, spec } } }, more, {
+    metadata: own,
+  }),
+);
 
 const request = fc
   .tuple(
@@ -179,7 +181,7 @@ describe('a body is read as JSON.parse reads the whole of it', () => {
       1500,
     ));
 
-  test('with members between the old object and dryRun', () => {
+  test('with members between the old object and dryRun, or at the end', () => {
     const late = [
       'name',
       'namespace',
@@ -190,20 +192,23 @@ describe('a body is read as JSON.parse reads the whole of it', () => {
       'operation',
     ];
     check(
-      fc.tuple(request, fc.shuffledSubarray(late, { minLength: 1 })).map(([one, moved]) => {
-        const { dryRun, options, ...rest } = {
-          ...one,
-          subResource: 'scale',
-          requestSubResource: 'scale',
-        } as Json;
-        const first = Object.entries(rest).filter(([key]) => !moved.includes(key));
-        return reviewBody({
-          ...Object.fromEntries(first),
-          ...Object.fromEntries(moved.map((key) => [key, rest[key]])),
-          dryRun,
-          options,
-        });
-      }),
+      fc
+        .tuple(request, fc.shuffledSubarray(late, { minLength: 1 }), fc.boolean())
+        .map(([one, moved, isLast]) => {
+          const { dryRun, options, ...rest } = {
+            ...one,
+            subResource: 'scale',
+            requestSubResource: 'scale',
+          } as Json;
+          const first = Object.entries(rest).filter(([key]) => !moved.includes(key));
+          const movedMembers = Object.fromEntries(moved.map((key) => [key, rest[key]]));
+          const last = { dryRun, options };
+          return reviewBody({
+            ...Object.fromEntries(first),
+            ...(isLast ? last : movedMembers),
+            ...(isLast ? movedMembers : last),
+          });
+        }),
     );
   });
 
@@ -215,6 +220,32 @@ describe('a body is read as JSON.parse reads the whole of it', () => {
         return escaped;
       }),
     ));
+
+  test('with a member behind the request that looks like one', () => {
+    const inner = admissionRequest();
+    const {
+      oldObject: _old,
+      dryRun: _dry,
+      options: _options,
+      ...request
+    } = admissionRequest({ uid: 'u', operation: 'DELETE' });
+    const review = {
+      kind: 'AdmissionReview',
+      apiVersion: 'admission.k8s.io/v1',
+      request: { ...request, object: null },
+      response: inner,
+    };
+    assertReadsAsWhole(Buffer.from(JSON.stringify(review)));
+  });
+
+  test('without its end, which no changed byte may replace', () => {
+    const body = reviewBody();
+    for (let at = 1; at <= 4; at += 1) {
+      const bad = Buffer.from(body);
+      bad[body.length - at] = 0x78;
+      assert.throws(() => readReview(bad), ReviewError);
+    }
+  });
 
   test('cut off anywhere or with bytes changed: refused, or what JSON.parse says', () => {
     fc.assert(

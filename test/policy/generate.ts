@@ -68,9 +68,10 @@ export const requestArbitrary: fc.Arbitrary<RequestAttributes> = fc.record({
   verb: some(verbs),
   isResource: fc.integer({ min: 0, max: 4 }).map((n) => n > 0),
   namespace: some(namespaces),
-  apiGroup: some(apiGroups),
-  resource: some(resources),
-  subresource: some(subresources),
+  // Mostly what rules are about.
+  apiGroup: fc.oneof(fc.constant(''), some(apiGroups)),
+  resource: fc.oneof(fc.constant('pods'), some(resources)),
+  subresource: fc.oneof(fc.constant(''), some(subresources)),
   name: some(names),
   path: some(paths),
 });

@@ -30,6 +30,24 @@ interface StoredCluster {
   readonly spec: { readonly auditLogging?: AuditLogging };
 }
 
+/** As the Deployment controller says once it has nothing more to write. */
+function isRolledOut(deployment: Awaited<ReturnType<Owner['deployment']>>): boolean {
+  const status = (deployment?.status ?? {}) as {
+    observedGeneration?: number;
+    replicas?: number;
+    updatedReplicas?: number;
+    availableReplicas?: number;
+    terminatingReplicas?: number;
+    conditions?: { type: string; reason: string }[];
+  };
+  return (
+    status.observedGeneration === deployment?.metadata.generation &&
+    [status.replicas, status.updatedReplicas, status.availableReplicas].every((count) => count === 2) &&
+    (status.terminatingReplicas ?? 0) === 0 &&
+    status.conditions?.find(({ type }) => type === 'Progressing')?.reason === 'NewReplicaSetAvailable'
+  );
+}
+
 describe('the owner is never fought', {
   skip: await skipWithoutControlPlane(
     '20 passes of the test owner beside hooks and controller',
@@ -72,19 +90,12 @@ describe('the owner is never fought', {
     await until(
       `${name} to be ${isAudited ? '' : 'not '}audited`,
       async () => {
-        await owner.pass();
+        const { outcome } = await owner.pass();
+        if (outcome !== 'unchanged') return false;
         const cluster = await readCluster(name);
         if (cluster.metadata.annotations?.['audit.kubermatic.k8c.io/rollout'] !== undefined) return false;
         const deployment = await owner.deployment();
-        const status = deployment?.status as {
-          observedGeneration?: number;
-          replicas?: number;
-          updatedReplicas?: number;
-          availableReplicas?: number;
-        };
-        if (status?.observedGeneration !== deployment?.metadata.generation) return false;
-        if (status.replicas !== 2 || status.updatedReplicas !== 2 || status.availableReplicas !== 2)
-          return false;
+        if (!isRolledOut(deployment)) return false;
         // Where no owner does, the controller notes which policy the pods have read.
         const isNoted = deployment?.metadata.annotations?.[CHECKSUM] !== undefined;
         if (isNoted !== (isAudited && rendering === 'never')) return false;

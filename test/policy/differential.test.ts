@@ -15,7 +15,13 @@ import {
   type Stage,
 } from '../../src/policy/index.ts';
 import { buildJudge, Judge, type JudgeRule, missingGo } from '../policyjudge/judge.ts';
-import { damagedPolicyArbitrary, policyArbitrary, requestArbitrary, soupArbitrary } from './generate.ts';
+import {
+  damagedPolicyArbitrary,
+  matchingTable,
+  policyArbitrary,
+  requestArbitrary,
+  soupArbitrary,
+} from './generate.ts';
 import { REGRESSIONS } from './regressions.ts';
 
 const REQUESTS_A_POLICY = 10;
@@ -97,6 +103,10 @@ for (const minor of KUBERNETES_MINORS) {
         if (name === 'whole') assert.ok(taken > seen / 4, `only ${taken} of ${seen} were taken`);
       });
     }
+
+    test('every pattern against every resource', async () => {
+      for (const { text, requests } of matchingTable()) await compare(judge, minor, text, requests);
+    });
 
     for (const [name, texts] of Object.entries(REGRESSIONS)) {
       test(`corners: ${name}`, async () => {

@@ -76,6 +76,43 @@ export const requestArbitrary: fc.Arbitrary<RequestAttributes> = fc.record({
   path: some(paths),
 });
 
+/** Policies of one rule with one pattern each, and the requests that could tell one pattern from another. */
+export function* matchingTable(): Generator<{ text: string; requests: RequestAttributes[] }> {
+  const base = {
+    user: { name: 'admin', groups: ['dev'] },
+    verb: 'get',
+    namespace: '',
+    isResource: true,
+    name: '',
+    path: '',
+  };
+  const everything = apiGroups.flatMap((apiGroup) =>
+    resources.flatMap((resource) =>
+      subresources.flatMap((subresource) =>
+        ['', 'a'].map((name) => ({ ...base, apiGroup, resource, subresource, name })),
+      ),
+    ),
+  );
+  const policyOf = (parts: object): string =>
+    JSON.stringify({ apiVersion: 'audit.k8s.io/v1', rules: [{ level: 'Metadata', ...parts }] });
+  for (const group of apiGroups) {
+    for (const pattern of [undefined, ...patterns]) {
+      const item = pattern === undefined ? { group } : { group, resources: [pattern] };
+      yield { text: policyOf({ resources: [item] }), requests: everything };
+      if (pattern !== undefined)
+        yield { text: policyOf({ resources: [{ ...item, resourceNames: ['a'] }] }), requests: everything };
+    }
+  }
+  const atPaths = [true, false].flatMap((isResource) =>
+    paths.map((path) => ({ ...base, isResource, apiGroup: '', resource: 'pods', subresource: '', path })),
+  );
+  for (const url of urls) yield { text: policyOf({ nonResourceURLs: [url] }), requests: atPaths };
+  for (const namespace of namespaces) {
+    const requests = namespaces.flatMap((one) => atPaths.map((request) => ({ ...request, namespace: one })));
+    yield { text: policyOf({ namespaces: [namespace] }), requests };
+  }
+}
+
 type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 
 /** Anything in place of what belongs there. */

@@ -271,6 +271,9 @@ const structures = [
   `${HEAD}rules:\n- level: None\n  resources:\n  - group: ${'a'.repeat(64)}.b\n`,
   '\ufeff\ufeff',
   `\ufeff\ufeff${HEAD}${RULES}`,
+  // go-yaml then takes the first character of every line for a byte order mark, as long as its buffer starts with one.
+  `\ufeff\ufeff\n${HEAD}${RULES}`,
+  `\ufeff\ufeff\n${`${HEAD}${RULES}`.replaceAll(/^/gm, 'x')}`,
   `${HEAD}\ufeff${RULES}`,
   `{"apiVersion":"audit.k8s.io/v1","kind":"Policy","rules":[{"level":"None"}]}\u0000`,
   ' \u00a0{"apiVersion":"audit.k8s.io/v1","rules":[{"level":"None"}]}',

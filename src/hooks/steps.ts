@@ -7,7 +7,7 @@ import {
   ReviewError,
   type UserInfo,
 } from '../admission.ts';
-import { explainDenial, explainInvalid, settingsOf, type Verdict } from '../audit/enforce.ts';
+import { explainDenial, explainInvalid, mayBeEnforced, settingsOf, type Verdict } from '../audit/enforce.ts';
 import type { Injected } from '../audit/inject.ts';
 import { type Resolution, resolveSettings } from '../audit/settings.ts';
 import type { Config } from '../config.ts';
@@ -87,10 +87,22 @@ export function withCluster(
     if (cluster.deleting) return allow({ log: { cluster: cluster.name } });
     return decide(cluster, resolve(call, cluster));
   };
-  const known = state.clusterOfNamespace(request.namespace);
+  const known = findCluster(call);
   return known === undefined
     ? state.fetchClusterOfNamespace(request.namespace, call.signal).then(decideFor)
     : decideFor(known);
+}
+
+/**
+ * The Cluster that claims the namespace by its status, or the one that it is named for. They are the same, unless somebody has written a
+ * status to send the hooks elsewhere: then the one that is enforced counts.
+ */
+function findCluster(call: Call): ClusterView | undefined {
+  const { state, request } = call;
+  const claiming = state.clusterOfNamespace(request.namespace);
+  const named = state.cluster(request.namespace.slice(CLUSTER_NAMESPACE_PREFIX.length));
+  if (claiming === undefined || named === undefined || claiming.name === named.name) return claiming ?? named;
+  return mayBeEnforced(resolve(call, claiming)) ? claiming : named;
 }
 
 export const resolve = ({ state, config, nowMs }: Call, cluster: ClusterView): Resolution =>

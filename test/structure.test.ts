@@ -32,6 +32,7 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
     under: 'audit/',
     may: [
       /^audit\//,
+      'equal.ts',
       'policy/index.ts',
       'kubernetes.ts',
       'kkp.ts',
@@ -45,6 +46,7 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
   },
   { under: 'policy/', may: [/^policy\//, 'js-yaml', 'yaml', 'node:util'] },
   { under: 'patch.ts', may: ['fast-json-patch'] },
+  { under: 'equal.ts', may: [] },
   { under: 'reasons.ts', may: [] },
   { under: 'kubernetes.ts', may: [] },
   { under: 'kkp.ts', may: ['kubernetes.ts'] },

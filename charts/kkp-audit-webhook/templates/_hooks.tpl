@@ -195,6 +195,10 @@ c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-clusters" "path" "/validate" "failurePolicy" $policy "isClusterScoped" true
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "kubermatic.k8c.io" "resource" "clusters" "operations" $write "scope" "Cluster"))
   "conditions" (list $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.clusterChanged" $root)))) }}
+{{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-cluster-status" "path" "/validate" "failurePolicy" $policy "isClusterScoped" true
+  "rules" (include "kkp-audit-webhook.rule" (dict "group" "kubermatic.k8c.io" "resource" "clusters/status" "operations" (list "UPDATE") "scope" "Cluster"))
+  "conditions" (list $notPlatform $isAlive
+    (list "audit-relevant-change" "oldObject.?status.?namespaceName.orValue('') != '' && object.?status.?namespaceName.orValue('') != oldObject.status.namespaceName"))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-deployments" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "apps" "resource" "deployments" "operations" $write))
   "conditions" (list $inCluster (list "is-the-apiserver" "object.metadata.?name.orValue('') == 'apiserver'") $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.workloadChanged" $root)))) }}
@@ -206,7 +210,7 @@ c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "configmaps" "operations" (list "CREATE" "UPDATE" "DELETE")))
   "conditions" (list $inCluster
     (list "is-the-audit-policy" "request.?name.orValue('') == 'audit-config' || (object != null && object.metadata.?name.orValue('') == 'audit-config')")
-    $notPlatform
+    (list "not-by-the-platform-unless-it-probes" (printf "!(%s)\n|| request.?dryRun.orValue(false) && object != null && object.metadata.?labels[?'audit.kubermatic.k8c.io/probe'].hasValue()" (include "kkp-audit-webhook.cel.isPlatform" $root)))
     (list "audit-relevant-change" "object == null || oldObject == null || object.?data != oldObject.?data || object.?binaryData != oldObject.?binaryData || object.?immutable != oldObject.?immutable"))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-secrets" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "secrets" "operations" (list "CREATE" "UPDATE" "DELETE")))

@@ -33,6 +33,7 @@ const CONTROLLERS = [
   'replicaset-controller',
   'disruption-controller',
   'garbage-collector-controller',
+  'job-controller',
   'namespace-controller',
   'node-lifecycle-controller',
   'pod-garbage-collector-controller',

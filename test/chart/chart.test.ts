@@ -207,6 +207,7 @@ describe('the chart', { skip }, () => {
       [
         'enforced-mutate-pods',
         'enforced-validate-clusters',
+        'enforced-validate-cluster-status',
         'enforced-validate-deployments',
         'enforced-validate-pods',
         'enforced-validate-configmaps',

@@ -374,12 +374,15 @@ class Work {
     const wanted = this.#settings.enforced;
     const labels = { [ENFORCED_LABEL]: wanted ? 'true' : null };
     if ((cluster.labelled ?? false) !== wanted) {
-      this.#need('LABEL_DIFFERS', {
-        name: 'labelCluster',
-        method: 'PATCH',
-        path: clusterPath(cluster.name),
-        body: { metadata: { resourceVersion: cluster.resourceVersion, labels } },
-      });
+      this.drift.add('LABEL_DIFFERS');
+      // Every write of a Cluster passes the hook, which aligns it: before its turn, it is not written to.
+      if (this.#alignment === undefined)
+        this.actions.push({
+          name: 'labelCluster',
+          method: 'PATCH',
+          path: clusterPath(cluster.name),
+          body: { metadata: { resourceVersion: cluster.resourceVersion, labels } },
+        });
     }
     if (namespace === undefined || namespace.terminating || namespace.labelled === wanted) return;
     this.#need('LABEL_DIFFERS', {
@@ -620,6 +623,8 @@ class Work {
   #patchCluster(name: ActionName, alignmentPatch: unknown, annotations: JsonObject): Action {
     const { cluster } = this.#facts;
     const patch = (alignmentPatch ?? {}) as { metadata?: JsonObject; spec?: JsonObject };
+    const { enforced } = this.#settings;
+    const isLabelled = (cluster.labelled ?? false) === enforced;
     return {
       name,
       method: 'PATCH',
@@ -628,6 +633,7 @@ class Work {
         ...patch,
         metadata: {
           ...patch.metadata,
+          ...(!isLabelled && { labels: { [ENFORCED_LABEL]: enforced ? 'true' : null } }),
           resourceVersion: cluster.resourceVersion,
           annotations: { ...(patch.metadata?.annotations as JsonObject | undefined), ...annotations },
         },

@@ -36,6 +36,7 @@ export class Lifecycle {
   readonly #options: LifecycleOptions;
   readonly #closers: { readonly name: string; readonly close: () => unknown }[] = [];
   readonly #listeners: [string, (value: unknown) => void][];
+  readonly #over = new AbortController();
   #draining = false;
   #exited = false;
 
@@ -77,7 +78,8 @@ export class Lifecycle {
       { reason, delayMs },
       'shutting down: not ready any more, serving on until the endpoints have moved',
     );
-    await setTimeout(delayMs);
+    await setTimeout(delayMs, undefined, { signal: this.#over.signal }).catch(() => undefined);
+    if (this.#exited) return;
     const late = globalThis.setTimeout(() => {
       log.warn({ closeTimeoutMs }, 'some requests did not end in time; ending without them');
       this.#exit(0);
@@ -111,6 +113,7 @@ export class Lifecycle {
   #exit(code: number): void {
     if (this.#exited) return;
     this.#exited = true;
+    this.#over.abort();
     for (const [event, listener] of this.#listeners) this.#options.process.off(event, listener);
     this.#options.flushLog();
     this.#options.process.exit(code);

@@ -109,6 +109,7 @@ export function buildMetrics(sources: MetricsSources): Metrics {
     labelNames: ['kind'],
     registers,
     collect() {
+      this.reset();
       const health = sources.stateHealth();
       if (health === undefined) return;
       this.set({ kind: 'Cluster' }, health.clusters);

@@ -47,6 +47,7 @@ export const LIMITS = {
 
 /** Longer values of a request are cut in the log. Names have at most 253 characters. */
 const MAX_LOG_VALUE_LENGTH = 300;
+const NO_BODY = Buffer.alloc(0);
 
 export interface ServerDeps {
   /** Hooks that are not given are not served (404). */
@@ -188,7 +189,8 @@ function buildJudge(name: HookName, hook: Hook, { log, metrics }: ServerDeps, de
         );
       };
       try {
-        review = readReview(request.body as Buffer);
+        // fastify reads no body where neither type nor length is given.
+        review = readReview(request.body instanceof Buffer ? request.body : NO_BODY);
         const { timeout } = request.query as { timeout?: unknown };
         const signal = deadlines.signal(decisionTimeMs(timeout));
         const decision = hook(review, signal);

@@ -13,37 +13,60 @@ import type {
   VolumeMount,
 } from './kubernetes.ts';
 
-type Check = (value: unknown, path: string) => void;
-
-function fail(path: string, expected: string): never {
-  throw new ReviewError('REVIEW_INVALID', `request.object${path}: expected ${expected}`);
+/** Where in a value something is wrong, and what was expected there. */
+interface Fault {
+  readonly path: string;
+  readonly expected: string;
 }
+
+/** Paths are put together only for a fault: nearly every object has none. */
+type Check = (value: unknown) => Fault | undefined;
+
+const expected = (what: string): Fault => ({ path: '', expected: what });
+const below = (place: string, fault: Fault): Fault => ({ ...fault, path: place + fault.path });
 
 const optional =
   (check: Check): Check =>
-  (value, path) => {
-    if (value !== undefined && value !== null) check(value, path);
-  };
-const text: Check = (value, path) => {
-  if (typeof value !== 'string') fail(path, 'a string');
-};
+  (value) =>
+    value === undefined || value === null ? undefined : check(value);
+
+const text: Check = (value) => (typeof value === 'string' ? undefined : expected('a string'));
+
 const list =
   (check: Check): Check =>
-  (value, path) => {
-    if (!Array.isArray(value)) fail(path, 'a list');
-    for (let index = 0; index < value.length; index += 1) check(value[index], `${path}[${index}]`);
+  (value) => {
+    if (!Array.isArray(value)) return expected('a list');
+    for (let index = 0; index < value.length; index += 1) {
+      const fault = check(value[index]);
+      if (fault !== undefined) return below(`[${index}]`, fault);
+    }
+    return undefined;
   };
-const record =
-  (checks: Readonly<Record<string, Check>>): Check =>
-  (value, path) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(path, 'an object');
-    for (const key in checks) checks[key]?.((value as Record<string, unknown>)[key], `${path}.${key}`);
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const record = (checks: Readonly<Record<string, Check>>): Check => {
+  const entries = Object.entries(checks);
+  return (value) => {
+    if (!isObject(value)) return expected('an object');
+    for (const [key, check] of entries) {
+      const fault = check(value[key]);
+      if (fault !== undefined) return below(`.${key}`, fault);
+    }
+    return undefined;
   };
+};
+
 const map =
   (check: Check): Check =>
-  (value, path) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(path, 'an object');
-    for (const [key, item] of Object.entries(value)) check(item, `${path}[${JSON.stringify(key)}]`);
+  (value) => {
+    if (!isObject(value)) return expected('an object');
+    for (const key of Object.keys(value)) {
+      const fault = check(value[key]);
+      if (fault !== undefined) return below(`[${JSON.stringify(key)}]`, fault);
+    }
+    return undefined;
   };
 
 const metadata = record({
@@ -94,35 +117,29 @@ const checkDeployment = record({
 });
 const checkPod = record({ metadata: optional(metadata), spec: optional(podSpec) });
 
+function read<T>(object: KubernetesObject | undefined, kind: string, check: Check): T {
+  if (object === undefined)
+    throw new ReviewError('REVIEW_INVALID', `request.object: expected a ${kind}, found none`);
+  const fault = check(object);
+  if (fault !== undefined)
+    throw new ReviewError('REVIEW_INVALID', `request.object${fault.path}: expected ${fault.expected}`);
+  return object as T;
+}
+
 /**
  * @param object of the request; undefined where it has none
  * @throws {ReviewError} naming the field and what is expected there
  */
-export function readDeployment(object: KubernetesObject | undefined): Deployment {
-  if (object === undefined)
-    throw new ReviewError('REVIEW_INVALID', 'request.object: expected a Deployment, found none');
-  checkDeployment(object, '');
-  return object as Deployment;
-}
+export const readDeployment = (object: KubernetesObject | undefined): Deployment =>
+  read(object, 'Deployment', checkDeployment);
 
 /** As `readDeployment`, for a Pod. */
-export function readPod(object: KubernetesObject | undefined): Pod {
-  if (object === undefined)
-    throw new ReviewError('REVIEW_INVALID', 'request.object: expected a Pod, found none');
-  checkPod(object, '');
-  return object as Pod;
-}
+export const readPod = (object: KubernetesObject | undefined): Pod => read(object, 'Pod', checkPod);
 
 const passes =
   <T>(check: Check) =>
-  (value: unknown): value is T => {
-    try {
-      check(value, '');
-      return true;
-    } catch {
-      return false;
-    }
-  };
+  (value: unknown): value is T =>
+    check(value) === undefined;
 /** Whether a value has the shape of a volume as far as this software reads it; so the other two. */
 export const isVolume = passes<Volume>(volume);
 export const isVolumeMount = passes<VolumeMount>(volumeMount);

@@ -4,6 +4,7 @@
  */
 import { posix } from 'node:path';
 import type { Container, KeyToPath, Volume, VolumeMount } from '../kubernetes.ts';
+import { rememberLast } from './remember.ts';
 
 export interface Located {
   readonly mount: VolumeMount;
@@ -18,11 +19,12 @@ export type Location =
   | { readonly located?: undefined; readonly problem: string };
 
 /** Nearly every path is clean as it stands. */
-const UNCLEAN = /\/\/|(^|\/)\.|\/$|^$/;
+const isClean = (path: string): boolean =>
+  path !== '' && !path.includes('/.') && !path.includes('//') && !path.endsWith('/') && !path.startsWith('.');
 
 /** Without a slash at the end, `.` and `..` resolved. */
 export function cleanPath(path: string): string {
-  if (!UNCLEAN.test(path)) return path;
+  if (isClean(path)) return path;
   const clean = posix.normalize(path);
   return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
 }
@@ -41,20 +43,12 @@ interface CleanMount {
   readonly mountPath: string;
 }
 
-function cleanMounts(container: Container): readonly CleanMount[] {
-  let mounts = cleaned.get(container);
-  if (mounts === undefined) {
-    mounts = (container.volumeMounts ?? []).map((mount) => ({
-      mount,
-      mountPath: cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`),
-    }));
-    cleaned.set(container, mounts);
-  }
-  return mounts;
-}
-
-/** Objects are never changed in place, so what was read of one stays true; several paths are followed in each container. */
-const cleaned = new WeakMap<Container, readonly CleanMount[]>();
+const cleanMounts: (container: Container) => readonly CleanMount[] = rememberLast((container) =>
+  (container.volumeMounts ?? []).map((mount) => ({
+    mount,
+    mountPath: cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`),
+  })),
+);
 
 /**
  * Follows a path.

@@ -42,16 +42,34 @@ export function comparePolicies(
   requests: Iterable<RepresentativeRequest> = representativeFor(before, after),
 ): Difference[] {
   const differences: Difference[] = [];
-  const outcomes = new Map<RequestAttributes, string>();
-  for (const { title, essential, request, variantOf } of requests) {
+  const originals = new Map<RequestAttributes, { old: Evaluation; now: Evaluation }>();
+  for (const one of requests) {
+    const { request, essential, variantOf } = one;
     const [old, now] = [evaluate(before, request), evaluate(after, request)];
-    const outcome = `${writtenLevel(old, request)} ${writtenLevel(now, request)} ${old.omitStages} ${now.omitStages}`;
-    if (variantOf === undefined) outcomes.set(request, outcome);
-    else if (outcomes.get(variantOf) === outcome) continue;
+    if (variantOf === undefined) originals.set(request, { old, now });
+    else {
+      const original = originals.get(variantOf);
+      if (original !== undefined && areAlike(original, variantOf, { old, now }, request)) continue;
+    }
     const change = compareEvaluations(old, now, request);
-    if (change !== 'same') differences.push({ title, essential, request, before: old, after: now, change });
+    if (change !== 'same') {
+      differences.push({ title: one.title, essential, request, before: old, after: now, change });
+    }
   }
   return differences;
+}
+
+interface Pair {
+  readonly old: Evaluation;
+  readonly now: Evaluation;
+}
+
+function areAlike(a: Pair, requestOfA: RequestAttributes, b: Pair, requestOfB: RequestAttributes): boolean {
+  // Nearly always the same rules decide, and their evaluations are the same objects.
+  if (a.old === b.old && a.now === b.now) return true;
+  const outcome = ({ old, now }: Pair, request: RequestAttributes): string =>
+    `${writtenLevel(old, request)} ${writtenLevel(now, request)} ${old.omitStages} ${now.omitStages}`;
+  return outcome(a, requestOfA) === outcome(b, requestOfB);
 }
 
 /** The differences by which the second policy logs less than the first. */
@@ -106,9 +124,19 @@ export function* representativeFor(...policies: readonly Policy[]): Generator<Re
   ): Generator<RepresentativeRequest> {
     for (const value of values) {
       for (const { essential, concern, request, title } of REPRESENTATIVE_REQUESTS) {
-        const title_ = how === '' ? '' : `${title}${how.replace('*', value === '' ? '""' : value)}`;
         const changed = change(request, value);
-        yield { title: title_ || titleOf(changed), essential, concern, request: changed, variantOf: request };
+        yield {
+          // Few of the many variants are ever named.
+          get title() {
+            return how === ''
+              ? titleOf(changed)
+              : title + how.replace('*', () => (value === '' ? '""' : value));
+          },
+          essential,
+          concern,
+          request: changed,
+          variantOf: request,
+        };
       }
     }
   };

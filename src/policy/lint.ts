@@ -3,6 +3,7 @@
  * rest is decided by evaluation over the representative requests. docs/policy.md explains every code.
  */
 import { groupsOf, resourcesOf, VERBS } from './catalogue.ts';
+import type { ProblemCode } from './codes.ts';
 import { comparePolicies, comparisonCost, writtenLevel } from './compare.ts';
 import { type Data, formatPath, locate } from './data.ts';
 import { evaluate, targetOf } from './evaluate.ts';
@@ -10,9 +11,16 @@ import { ESTIMATE_NODES, NOISE } from './noise.ts';
 import { namedPreset, PRESETS } from './presets.ts';
 import { closest, type Problem, quote } from './problem.ts';
 import { readPolicy } from './read.ts';
-import { CONCERNS, type Concern, REPRESENTATIVE_REQUESTS, titleOf } from './requests.ts';
+import { type Concern, REPRESENTATIVE_REQUESTS, titleOf } from './requests.ts';
 import type { GroupResources, Policy, PolicyRule, Stage } from './types.ts';
-import { findRequest, resourceTarget, SearchBudget, type Target, targetsOfItem } from './witness.ts';
+import {
+  findRequest,
+  resourceTarget,
+  SearchBudget,
+  SOMETHING_ELSE,
+  type Target,
+  targetsOfItem,
+} from './witness.ts';
 
 export interface Finding extends Problem {
   /** `warning`: most likely a mistake, or a gap; `note`: worth knowing. */
@@ -60,7 +68,7 @@ const SENSITIVE: readonly { readonly what: string; readonly targets: readonly Ta
   { what: 'serviceaccounts/token (the new tokens)', targets: [resourceTarget('', 'serviceaccounts/token')] },
 ];
 
-const GAPS: Readonly<Partial<Record<Concern, string>>> = {
+const GAPS = {
   secrets: 'access to secrets',
   configmaps: 'access to configmaps',
   tokens: 'tokens, service accounts and certificates',
@@ -68,7 +76,7 @@ const GAPS: Readonly<Partial<Record<Concern, string>>> = {
   rbac: 'changes to RBAC',
   workloads: 'changes to workloads',
   deletecollection: 'deletion of whole collections',
-};
+} as const satisfies Partial<Record<Concern, string>>;
 
 class Linter {
   readonly findings: Finding[] = [];
@@ -81,7 +89,7 @@ class Linter {
     this.#root = root;
   }
 
-  #add(severity: Finding['severity'], code: string, path: Path, message: string): void {
+  #add(severity: Finding['severity'], code: ProblemCode, path: Path, message: string): void {
     const position = this.#root === undefined ? undefined : locate(this.#root, path);
     const rule = path[0] === 'rules' && typeof path[1] === 'number' ? path[1] : undefined;
     this.findings.push({ severity, code, path: formatPath(path), message, position, rule });
@@ -213,11 +221,11 @@ class Linter {
       ({ essential, request }) =>
         essential && writtenLevel(evaluate(this.#policy, request), request) === 'None',
     );
-    for (const concern of CONCERNS) {
+    for (const concern of Object.keys(GAPS) as (keyof typeof GAPS)[]) {
       const name = GAPS[concern];
       const missing = unlogged.filter((one) => one.concern === concern);
       const [first] = missing;
-      if (name === undefined || first === undefined) continue;
+      if (first === undefined) continue;
       const total = REPRESENTATIVE_REQUESTS.filter((one) => one.concern === concern && one.essential).length;
       const { rule } = evaluate(this.#policy, first.request);
       const why = rule === undefined ? 'no rule matches' : `rules[${rule}] says so`;
@@ -345,7 +353,12 @@ function sensitiveIn(rule: PolicyRule, targets: readonly Target[]): readonly Tar
 }
 
 function verbsAndWho(request: Parameters<typeof titleOf>[0]): string {
-  const title = titleOf({ ...request, namespace: '', name: '', user: undefined });
+  const title = titleOf({
+    ...request,
+    namespace: '',
+    name: request.name.includes(SOMETHING_ELSE) ? '' : request.name,
+    user: undefined,
+  });
   return title.replace(/ by nobody known$/, '');
 }
 

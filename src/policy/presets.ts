@@ -128,18 +128,19 @@ rules:
         resources: ["nodes/status", "pods/status"]
       - group: apps
         resources: ["*/status"]
-  # 7. What the control plane and the nodes read all the time.
+  # 7. What the control plane reads all the time.
   - level: None
     users: ["system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy", "system:apiserver"]
     verbs: ["get", "list", "watch"]
+  # 8. The same for nodes and for the controllers in kube-system.
   - level: None
     userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
     verbs: ["get", "list", "watch"]
-  # 8. Probes and discovery.
+  # 9. Probes and discovery.
   - level: None
     verbs: ["get"]
     nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/metrics", "/openapi/*", "/api", "/api/*", "/apis", "/apis/*"]
-  # 9. Changes to what runs, with their contents.
+  # 10. Changes to what runs, with their contents.
   - level: Request
     verbs: ["create", "update", "patch", "delete", "deletecollection"]
     resources:
@@ -148,7 +149,7 @@ rules:
       - group: apps
       - group: batch
       - group: networking.k8s.io
-  # 10. Whatever is left: reads by people and workloads, changes to all other resources, unknown paths.
+  # 11. Whatever is left: reads by people and workloads, changes to all other resources, unknown paths.
   - level: Metadata
 `;
 

@@ -1,9 +1,10 @@
 /** What is wrong with a policy, for a person and for a program. */
+import type { ProblemCode } from './codes.ts';
 import type { Position } from './position.ts';
 
 export interface Problem {
-  /** Stable, for programs: see docs/policy.md. */
-  readonly code: string;
+  /** Stable, for programs. */
+  readonly code: ProblemCode;
   /** A field such as `rules[3].level`; empty where the whole text is meant. */
   readonly path: string;
   /** One sentence or two, with a way out; neither path nor place in it. */

@@ -2,6 +2,7 @@
  * Text to policy, as kube-apiserver loads the file of --audit-policy-file (`k8s.io/apiserver/pkg/audit/policy`): JSON where the text starts
  * with "{", YAML otherwise; strictly first, and leniently, with a line in its log, where only unknown or repeated fields are wrong.
  */
+import type { ProblemCode } from './codes.ts';
 import { type Data, describe, formatPath, locate } from './data.ts';
 import {
   type DecodeError,
@@ -66,7 +67,7 @@ export function readPolicy(text: string | Uint8Array, options: ReadOptions = {})
   } catch (error) {
     if (!(error instanceof SyntaxProblem)) throw error;
     const { message, position } = error;
-    const errors = [{ code: 'syntax', path: '', message, position }];
+    const errors: Problem[] = [{ code: 'syntax', path: '', message, position }];
     return { policy: undefined, errors, warnings: [], root: undefined };
   }
 }
@@ -98,7 +99,7 @@ function readRoot(root: Data, warnings: Problem[], options: ReadOptions): ReadRe
 function checkType(root: Data): { errors: Problem[]; stop: boolean } {
   const errors: Problem[] = [];
   const at = root.at;
-  const fail = (code: string, path: string, message: string, position = at): void => {
+  const fail = (code: ProblemCode, path: string, message: string, position = at): void => {
     errors.push({ code, path, message, position });
   };
   if (root.kind !== 'map') {

@@ -2,6 +2,7 @@
  * The rules of `k8s.io/apiserver/pkg/apis/audit/validation`, with every error at once. The paths have the index that Kubernetes leaves out
  * (`rules[0].resources[2].group`).
  */
+import type { ProblemCode } from './codes.ts';
 import { closest, quote } from './problem.ts';
 import {
   ANY_GROUP_SINCE_MINOR,
@@ -23,7 +24,7 @@ export type UncheckedPolicy = Omit<Policy, 'rules' | 'omitStages'> & {
 };
 
 export interface Invalid {
-  readonly code: string;
+  readonly code: ProblemCode;
   readonly path: readonly (string | number)[];
   readonly message: string;
 }

@@ -1,5 +1,6 @@
 /** Findings as SARIF 2.1.0 (https://docs.oasis-open.org/sarif/sarif/v2.1.0/), which code scanning reads. */
 import { pathToFileURL } from 'node:url';
+import { PROBLEM_CODES } from '../../policy/index.ts';
 import type { Report, ReportedProblem } from './load.ts';
 
 const HELP = 'https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/';
@@ -17,7 +18,7 @@ export function toSarif(reports: readonly Report[]): unknown {
             informationUri: HELP,
             rules: codes.map((id) => ({
               id,
-              shortDescription: { text: id.replaceAll('-', ' ') },
+              shortDescription: { text: PROBLEM_CODES[id] },
               helpUri: HELP,
             })),
           },

@@ -69,7 +69,7 @@ export function apply(spec: PodSpec, claims: Claims, desired: Desired): Applied 
     if (draft.spec === before) break;
     remaining = judge(draft.spec, desired).reasons;
   }
-  return { ...closeDraft(draft), removed: unwanted.length > 0, repaired: reasons, remaining };
+  return { ...closeDraft(draft, claims), removed: unwanted.length > 0, repaired: reasons, remaining };
 }
 
 /**
@@ -85,6 +85,23 @@ export function unapply(spec: PodSpec, claims: Claims): PodSpec {
 /** Our parts that the settings do not ask for. */
 function listUnwanted(draft: Draft, desired: Desired): Part[] {
   if (draft.parts.size === 0) return [];
+  let wanted = wantedParts.get(desired);
+  if (wanted === undefined) {
+    wanted = listWanted(desired);
+    wantedParts.set(desired, wanted);
+  }
+  const isNeutral = (part: Part): boolean =>
+    (part.startsWith('flag/audit-log-') && desired.sidecar !== undefined) ||
+    (part.startsWith('flag/audit-webhook-batch-') && desired.webhook !== undefined) ||
+    (part === 'flag/audit-webhook-truncate-enabled' && desired.webhook !== undefined);
+  const unwanted: Part[] = [];
+  for (const part of draft.parts) if (!wanted.has(part) && !isNeutral(part)) unwanted.push(part);
+  return unwanted;
+}
+
+const wantedParts = new WeakMap<Desired, ReadonlySet<string>>();
+
+function listWanted(desired: Desired): ReadonlySet<string> {
   const wanted = new Set<string>();
   if (desired.policy) {
     for (const name of ['policy-file', 'log-path', ...RETENTION, 'log-format', 'log-version'])
@@ -102,11 +119,7 @@ function listUnwanted(draft: Draft, desired: Desired): Part[] {
     wanted.add('flag/audit-webhook-config-file');
     if (desired.webhook.auditWebhookInitialBackoff) wanted.add('flag/audit-webhook-initial-backoff');
   }
-  const isNeutral = (part: Part): boolean =>
-    (part.startsWith('flag/audit-log-') && desired.sidecar !== undefined) ||
-    (part.startsWith('flag/audit-webhook-batch-') && desired.webhook !== undefined) ||
-    (part === 'flag/audit-webhook-truncate-enabled' && desired.webhook !== undefined);
-  return [...draft.parts].filter((part) => !wanted.has(part) && !isNeutral(part));
+  return wanted;
 }
 
 const RETENTION = ['log-maxage', 'log-maxbackup', 'log-maxsize'];

@@ -8,6 +8,7 @@
  */
 import type { Container } from '../kubernetes.ts';
 import { BOOLEAN_FLAGS, VALUE_FLAGS } from './kube-apiserver-flags.ts';
+import { rememberLast } from './remember.ts';
 
 export interface Flag {
   /** Without dashes, `_` written as `-`. */
@@ -103,19 +104,14 @@ function skipProgram(argv: readonly string[], commandLength: number): number {
  * Parses the command line of a container.
  * @param container the container that should run kube-apiserver
  */
-export function parseCommandLine(container: Container): CommandLine {
-  let commandLine = parsed.get(container);
-  if (commandLine === undefined) {
-    commandLine = parse(container);
-    parsed.set(container, commandLine);
-  }
-  return commandLine;
-}
+export const parseCommandLine: (container: Container) => CommandLine = rememberLast((container) =>
+  parse(container, false),
+);
 
-/** Objects are never changed in place, so what was read of one stays true; a decision asks for it several times. */
-const parsed = new WeakMap<Container, CommandLine>();
-
-function parse(container: Container): CommandLine {
+/**
+ * @param keepsAll whether flags of other things than audit logging are kept at once, and not only when they are asked for: hardly anybody does
+ */
+function parse(container: Container, keepsAll: boolean): CommandLine {
   const command = container.command ?? [];
   const raw = [...command, ...(container.args ?? [])];
   const argv = expandArguments(container);
@@ -134,9 +130,11 @@ function parse(container: Container): CommandLine {
     index += 1;
     const plain = PLAIN_FLAGS.get(argument);
     if (plain !== undefined && !isAmbiguous && (plain.isBoolean || index < argv.length)) {
-      const value = plain.isBoolean ? 'true' : known(argv[index] ?? '');
       if (!plain.isBoolean) index += 1;
-      flags.push({ name: plain.name, value, start, end: index });
+      if (keepsAll || plain.isAudit) {
+        const value = plain.isBoolean ? 'true' : known(argv[index - 1] ?? '');
+        flags.push({ name: plain.name, value, start, end: index });
+      }
       continue;
     }
     if (argument === '--') {
@@ -176,7 +174,9 @@ function parse(container: Container): CommandLine {
   for (const flag of flags) if (flag.name.startsWith('audit-')) auditFlags.set(flag.name, flag);
   return {
     isApiserver: first !== -1,
-    flags,
+    get flags() {
+      return keepsAll ? flags : parse(container, true).flags;
+    },
     auditFlags,
     strays,
     unknown,
@@ -185,11 +185,17 @@ function parse(container: Container): CommandLine {
   };
 }
 
+interface PlainFlag {
+  readonly name: string;
+  readonly isBoolean: boolean;
+  readonly isAudit: boolean;
+}
+
 /** What nearly every argument is: a flag that is known, as it is written there, without "=". */
-const PLAIN_FLAGS: ReadonlyMap<string, { readonly name: string; readonly isBoolean: boolean }> = new Map(
+const PLAIN_FLAGS: ReadonlyMap<string, PlainFlag> = new Map(
   [...BOOLEAN_FLAGS, ...VALUE_FLAGS].map((name) => [
     `--${name}`,
-    { name, isBoolean: BOOLEAN_FLAGS.has(name) },
+    { name, isBoolean: BOOLEAN_FLAGS.has(name), isAudit: name.startsWith('audit-') },
   ]),
 );
 

@@ -40,8 +40,22 @@ export function openDraft(spec: PodSpec, claims: Claims): Draft {
   return { spec, parts, displaced, empty: new Set(claims.empty) };
 }
 
-export function closeDraft({ spec, parts, displaced, empty }: Draft): { spec: PodSpec; claims: Claims } {
-  return { spec, claims: parts.size === 0 ? NO_CLAIMS : { parts, displaced, empty } };
+/**
+ * @param claimed what the draft started from
+ * @returns the claims as they are by now: the same object where they are the same
+ */
+export function closeDraft(
+  { spec, parts, displaced, empty }: Draft,
+  claimed: Claims,
+): { spec: PodSpec; claims: Claims } {
+  if (parts.size === 0) return { spec, claims: NO_CLAIMS };
+  const isSame =
+    parts.size === claimed.parts.size &&
+    displaced.length === claimed.displaced.length &&
+    empty.size === claimed.empty.size &&
+    [...parts].every((part) => claimed.parts.has(part)) &&
+    displaced.every((entry, index) => entry === claimed.displaced[index]);
+  return { spec, claims: isSame ? claimed : { parts, displaced, empty } };
 }
 
 export const findApiserver = (spec: PodSpec): Container | undefined =>

@@ -181,7 +181,9 @@ function rebuild(
   if (spec !== deployment.spec?.template?.spec) {
     object = { ...object, spec: { ...object.spec, template: { ...object.spec?.template, spec } } };
   }
-  object = annotate(object, INJECTED_ANNOTATION, renderClaims(kept), hadEmpty);
+  const isSame = kept === claimed && kept.parts.size > 0;
+  const noted = isSame ? annotations?.[INJECTED_ANNOTATION] : renderClaims(kept);
+  object = annotate(object, INJECTED_ANNOTATION, noted, hadEmpty);
   return annotate(object, INJECTION_ANNOTATION, isLeft ? 'pod' : undefined, hadEmpty);
 }
 

@@ -1,7 +1,7 @@
 /** The verdict on a write of a policy, for whoever stores it: pure, and fast enough for an admission webhook. */
 import {
+  areComparable,
   comparePolicies,
-  comparisonCost,
   type Difference,
   representativeFor,
   writtenLevel,
@@ -66,14 +66,11 @@ export function judgePolicyChange(change: PolicyChange): PolicyVerdict {
   };
 }
 
-/** Half a second. A policy that one reads and understands stays a hundred times below. */
-const MAX_COMPARISON_COST = 50_000_000;
-
 function tooLittle(policy: Policy, old: Policy | undefined, demandedPreset: string | undefined): string[] {
   if (demandedPreset !== undefined && demandedPreset !== '') {
     const demanded = readPreset(demandedPreset);
     const policies = old === undefined ? [demanded, policy] : [demanded, policy, old];
-    if (comparisonCost(policies) > MAX_COMPARISON_COST) return [tooLarge(policy)];
+    if (!areComparable(policies)) return [tooLarge(policy)];
     return comparePolicies(demanded, policy, representativeFor(...policies))
       .filter(({ change, request, after }) => {
         if (change !== 'less') return false;
@@ -85,7 +82,7 @@ function tooLittle(policy: Policy, old: Policy | undefined, demandedPreset: stri
       .map(describeDifference);
   }
   if (old !== undefined) {
-    if (comparisonCost([old, policy]) > MAX_COMPARISON_COST) return [tooLarge(policy)];
+    if (!areComparable([old, policy])) return [tooLarge(policy)];
     return comparePolicies(old, policy)
       .filter(({ essential, request, after }) => essential && writtenLevel(after, request) === 'None')
       .map(describeDifference);

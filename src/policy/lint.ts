@@ -2,9 +2,9 @@
  * What is questionable about a valid policy. A finding about a rule is proven by a request that reaches it or by the proof that none does; the
  * rest is decided by evaluation over the representative requests. docs/policy.md explains every code.
  */
-import { groupsOf, resourcesOf, VERBS } from './catalogue.ts';
+import { VERBS } from './catalogue.ts';
 import type { ProblemCode } from './codes.ts';
-import { comparePolicies, comparisonCost, writtenLevel } from './compare.ts';
+import { areComparable, comparePolicies, writtenLevel } from './compare.ts';
 import { type Data, formatPath, locate } from './data.ts';
 import { evaluate, targetOf } from './evaluate.ts';
 import { ESTIMATE_NODES, NOISE } from './noise.ts';
@@ -21,6 +21,7 @@ import {
   type Target,
   targetsOfItem,
 } from './witness.ts';
+import { patternProblem, suggest } from './words.ts';
 
 export interface Finding extends Problem {
   /** `warning`: most likely a mistake, or a gap; `note`: worth knowing. */
@@ -52,8 +53,6 @@ export function lint(policy: Policy, options: LintOptions = {}): Finding[] {
     ...findings.filter(({ severity }) => severity === 'note'),
   ];
 }
-
-const MAX_COMPARISON_COST = 50_000_000;
 
 type Path = readonly (string | number)[];
 
@@ -319,7 +318,7 @@ class Linter {
   preset(name: string | undefined): void {
     const text = name === undefined ? undefined : PRESETS.get(name);
     const preset = text === undefined ? undefined : readPolicy(text).policy;
-    if (preset === undefined || comparisonCost([preset, this.#policy]) > MAX_COMPARISON_COST) return;
+    if (preset === undefined || !areComparable([preset, this.#policy])) return;
     const differences = comparePolicies(preset, this.#policy);
     if (differences.length === 0) return;
     const less = differences.filter(({ change }) => change === 'less');
@@ -333,10 +332,6 @@ class Linter {
       `logs ${differences.length} kinds of requests unlike the preset ${name}, ${extent}, such as ${first.title}: ${writtenLevel(first.after, first.request)} instead of ${writtenLevel(first.before, first.request)}`,
     );
   }
-}
-
-function suggest(meant: string | undefined): string {
-  return meant === undefined ? '' : `; did you mean ${quote(meant)}?`;
 }
 
 /** The verbs whose bodies hold the object: a read has it only in the answer. */
@@ -360,34 +355,6 @@ function verbsAndWho(request: Parameters<typeof titleOf>[0]): string {
     user: undefined,
   });
   return title.replace(/ by nobody known$/, '');
-}
-
-function patternProblem(group: string, pattern: string): string | undefined {
-  if (pattern === '*' || group === '*') return undefined;
-  if (pattern === '*/*') return '"*/*" matches nothing; "*" alone means all resources and their subresources';
-  const [resource = '', ...rest] = pattern.split('/');
-  const subresource = rest.join('/');
-  if ((resource.includes('*') && resource !== '*') || (subresource.includes('*') && subresource !== '*')) {
-    return `${quote(pattern)} matches nothing: "*" stands only for a whole resource or subresource, as in "pods/*" and "*/scale"`;
-  }
-  if (resource === '' || (pattern.includes('/') && subresource === ''))
-    return `${quote(pattern)} names no resource`;
-  const known = resourcesOf(group);
-  if (known === undefined || resource === '*' || known.has(resource)) return undefined;
-  const elsewhere = groupsOf(resource);
-  const groupName = group === '' ? 'the core group ""' : quote(group);
-  if (elsewhere.length > 0)
-    return `${quote(resource)} is not in ${groupName} but in ${elsewhere.map(quote).join(' and ')}`;
-  const lower = resource.toLowerCase();
-  const meant =
-    [lower, `${lower}s`, `${lower}es`, lower.replace(/y$/, 'ies')].find((name) => known.has(name)) ??
-    closest(resource, [...known]);
-  const other = meant === undefined ? groupsOf(`${lower}s`) : [];
-  const hint =
-    other.length > 0
-      ? `; did you mean ${quote(`${lower}s`)} in ${other.map(quote).join(' or ')}?`
-      : suggest(meant);
-  return `${groupName} has no resource ${quote(resource)}${hint}`;
 }
 
 function rounded(lines: number): string {

@@ -33,7 +33,7 @@ export interface ReadResult {
   readonly errors: readonly Problem[];
   /** What kube-apiserver reads over, and what another version would refuse. */
   readonly warnings: readonly Problem[];
-  /** The place of `rules[index]`, in order. */
+  /** What was read, with its places; undefined for a text that cannot be read. */
   readonly root: Data | undefined;
 }
 

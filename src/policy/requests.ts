@@ -4,21 +4,19 @@
  */
 import type { RequestAttributes } from './types.ts';
 
-export const CONCERNS = [
-  'secrets',
-  'configmaps',
-  'tokens',
-  'exec',
-  'rbac',
-  'admission',
-  'workloads',
-  'nodes',
-  'network',
-  'deletecollection',
-  'access',
-  'reads',
-] as const;
-export type Concern = (typeof CONCERNS)[number];
+export type Concern =
+  | 'secrets'
+  | 'configmaps'
+  | 'tokens'
+  | 'exec'
+  | 'rbac'
+  | 'admission'
+  | 'workloads'
+  | 'nodes'
+  | 'network'
+  | 'deletecollection'
+  | 'access'
+  | 'reads';
 
 export interface RepresentativeRequest {
   /** How a sentence names it: "create pods/exec in a namespace, by a user". */
@@ -52,320 +50,126 @@ const WHO: ReadonlyMap<string, string> = new Map([
 const CHANGES = ['create', 'update', 'patch', 'delete'];
 const READS = ['get', 'list', 'watch'];
 
-interface Row {
+interface Row extends Where {
   readonly concern: Concern;
   readonly essential: boolean;
   readonly verbs: readonly string[];
   readonly group: string;
   readonly resources: readonly string[];
+}
+
+interface Where {
   /** "team" where it is not given; "" for what has no namespace. */
   readonly namespace?: string;
   readonly name?: string;
   readonly users?: readonly { readonly name: string; readonly groups: readonly string[] }[];
 }
 
-/** One table: what, how, by whom. */
+const ESSENTIAL = true;
+const OTHER = false;
+
+function row(
+  concern: Concern,
+  essential: boolean,
+  verbs: readonly string[],
+  group: string,
+  resources: string,
+  where: Where = {},
+): Row {
+  return { concern, essential, verbs, group, resources: resources.split(' '), ...where };
+}
+
+/** One table: what it tells, how, where, by whom. Resources of one group stand in one text. */
 const ROWS: readonly Row[] = [
-  {
-    concern: 'secrets',
-    essential: true,
-    verbs: [...READS, ...CHANGES, 'deletecollection'],
-    group: '',
-    resources: ['secrets'],
-  },
-  {
-    concern: 'secrets',
-    essential: true,
-    verbs: ['get'],
-    group: '',
-    resources: ['secrets'],
-    users: [WORKLOAD, ADMIN],
-  },
-  {
-    concern: 'secrets',
-    essential: true,
-    verbs: ['get'],
-    group: '',
-    resources: ['secrets'],
-    namespace: 'kube-system',
-  },
-  {
-    concern: 'secrets',
-    essential: true,
-    verbs: ['create', 'update'],
-    group: '',
-    resources: ['secrets'],
+  row('secrets', ESSENTIAL, [...READS, ...CHANGES, 'deletecollection'], '', 'secrets'),
+  row('secrets', ESSENTIAL, ['get'], '', 'secrets', { users: [WORKLOAD, ADMIN] }),
+  row('secrets', ESSENTIAL, ['get'], '', 'secrets', { namespace: 'kube-system' }),
+  row('secrets', ESSENTIAL, ['create', 'update'], '', 'secrets', {
     namespace: 'kube-system',
     name: 'usersshkeys',
-  },
-  {
-    concern: 'configmaps',
-    essential: true,
-    verbs: ['get', ...CHANGES],
-    group: '',
-    resources: ['configmaps'],
-  },
-  {
-    concern: 'configmaps',
-    essential: true,
-    verbs: ['update'],
-    group: '',
-    resources: ['configmaps'],
-    namespace: 'kube-system',
-  },
-  { concern: 'tokens', essential: true, verbs: ['create'], group: '', resources: ['serviceaccounts/token'] },
-  {
-    concern: 'tokens',
-    essential: true,
-    verbs: ['create'],
-    group: 'authentication.k8s.io',
-    resources: ['tokenreviews'],
+  }),
+  row('configmaps', ESSENTIAL, ['get', ...CHANGES], '', 'configmaps'),
+  row('configmaps', ESSENTIAL, ['update'], '', 'configmaps', { namespace: 'kube-system' }),
+  row('tokens', ESSENTIAL, ['create'], '', 'serviceaccounts/token'),
+  row('tokens', ESSENTIAL, ['create'], 'authentication.k8s.io', 'tokenreviews', { namespace: '' }),
+  row('tokens', ESSENTIAL, ['create', 'delete'], '', 'serviceaccounts'),
+  row('tokens', ESSENTIAL, ['create'], 'certificates.k8s.io', 'certificatesigningrequests', {
     namespace: '',
-  },
-  {
-    concern: 'tokens',
-    essential: true,
-    verbs: ['create', 'delete'],
-    group: '',
-    resources: ['serviceaccounts'],
-  },
-  {
-    concern: 'tokens',
-    essential: true,
-    verbs: ['create'],
-    group: 'certificates.k8s.io',
-    resources: ['certificatesigningrequests'],
+  }),
+  row('tokens', ESSENTIAL, ['update'], 'certificates.k8s.io', 'certificatesigningrequests/approval', {
     namespace: '',
-  },
-  {
-    concern: 'tokens',
-    essential: true,
-    verbs: ['update'],
-    group: 'certificates.k8s.io',
-    resources: ['certificatesigningrequests/approval'],
-    namespace: '',
-  },
-  {
-    concern: 'exec',
-    essential: true,
-    verbs: ['create', 'get'],
-    group: '',
-    resources: ['pods/exec', 'pods/attach', 'pods/portforward', 'pods/proxy', 'services/proxy'],
-  },
-  {
-    concern: 'exec',
-    essential: true,
-    verbs: ['create', 'get'],
-    group: '',
-    resources: ['nodes/proxy'],
-    namespace: '',
-  },
-  {
-    concern: 'exec',
-    essential: true,
-    verbs: ['create'],
-    group: '',
-    resources: ['pods/exec'],
-    users: [ADMIN, WORKLOAD],
-  },
-  {
-    concern: 'exec',
-    essential: true,
-    verbs: ['create'],
-    group: '',
-    resources: ['pods/exec'],
-    namespace: 'kube-system',
-  },
-  {
-    concern: 'exec',
-    essential: true,
-    verbs: ['update', 'patch'],
-    group: '',
-    resources: ['pods/ephemeralcontainers'],
-  },
-  { concern: 'exec', essential: false, verbs: ['get'], group: '', resources: ['pods/log'] },
-  {
-    concern: 'rbac',
-    essential: true,
-    verbs: [...CHANGES, 'deletecollection'],
-    group: 'rbac.authorization.k8s.io',
-    resources: ['roles', 'rolebindings'],
-  },
-  {
-    concern: 'rbac',
-    essential: true,
-    verbs: [...CHANGES, 'deletecollection'],
-    group: 'rbac.authorization.k8s.io',
-    resources: ['clusterroles', 'clusterrolebindings'],
-    namespace: '',
-  },
-  {
-    concern: 'rbac',
-    essential: true,
-    verbs: ['create'],
-    group: 'rbac.authorization.k8s.io',
-    resources: ['clusterrolebindings'],
+  }),
+  row(
+    'exec',
+    ESSENTIAL,
+    ['create', 'get'],
+    '',
+    'pods/exec pods/attach pods/portforward pods/proxy services/proxy',
+  ),
+  row('exec', ESSENTIAL, ['create', 'get'], '', 'nodes/proxy', { namespace: '' }),
+  row('exec', ESSENTIAL, ['create'], '', 'pods/exec', { users: [ADMIN, WORKLOAD] }),
+  row('exec', ESSENTIAL, ['create'], '', 'pods/exec', { namespace: 'kube-system' }),
+  row('exec', ESSENTIAL, ['update', 'patch'], '', 'pods/ephemeralcontainers'),
+  row('exec', OTHER, ['get'], '', 'pods/log'),
+  row('rbac', ESSENTIAL, [...CHANGES, 'deletecollection'], 'rbac.authorization.k8s.io', 'roles rolebindings'),
+  row(
+    'rbac',
+    ESSENTIAL,
+    [...CHANGES, 'deletecollection'],
+    'rbac.authorization.k8s.io',
+    'clusterroles clusterrolebindings',
+    { namespace: '' },
+  ),
+  row('rbac', ESSENTIAL, ['create'], 'rbac.authorization.k8s.io', 'clusterrolebindings', {
     namespace: '',
     users: [ADMIN, WORKLOAD],
-  },
-  {
-    concern: 'admission',
-    essential: true,
-    verbs: CHANGES,
-    group: 'admissionregistration.k8s.io',
-    resources: [
-      'mutatingwebhookconfigurations',
-      'validatingwebhookconfigurations',
-      'validatingadmissionpolicies',
-      'validatingadmissionpolicybindings',
-    ],
+  }),
+  row(
+    'admission',
+    ESSENTIAL,
+    CHANGES,
+    'admissionregistration.k8s.io',
+    'mutatingwebhookconfigurations validatingwebhookconfigurations validatingadmissionpolicies validatingadmissionpolicybindings',
+    { namespace: '' },
+  ),
+  row('admission', ESSENTIAL, CHANGES, 'apiextensions.k8s.io', 'customresourcedefinitions', {
     namespace: '',
-  },
-  {
-    concern: 'admission',
-    essential: true,
-    verbs: CHANGES,
-    group: 'apiextensions.k8s.io',
-    resources: ['customresourcedefinitions'],
-    namespace: '',
-  },
-  {
-    concern: 'admission',
-    essential: true,
-    verbs: CHANGES,
-    group: 'apiregistration.k8s.io',
-    resources: ['apiservices'],
-    namespace: '',
-  },
-  {
-    concern: 'admission',
-    essential: true,
-    verbs: ['create', 'update', 'delete'],
-    group: 'templates.gatekeeper.sh',
-    resources: ['constrainttemplates'],
-    namespace: '',
-  },
-  { concern: 'workloads', essential: true, verbs: CHANGES, group: '', resources: ['pods'] },
-  {
-    concern: 'workloads',
-    essential: true,
-    verbs: ['create', 'delete'],
-    group: '',
-    resources: ['pods'],
+  }),
+  row('admission', ESSENTIAL, CHANGES, 'apiregistration.k8s.io', 'apiservices', { namespace: '' }),
+  row(
+    'admission',
+    ESSENTIAL,
+    ['create', 'update', 'delete'],
+    'templates.gatekeeper.sh',
+    'constrainttemplates',
+    { namespace: '' },
+  ),
+  row('workloads', ESSENTIAL, CHANGES, '', 'pods'),
+  row('workloads', ESSENTIAL, ['create', 'delete'], '', 'pods', { namespace: 'kube-system' }),
+  row('workloads', ESSENTIAL, CHANGES, 'apps', 'deployments statefulsets daemonsets replicasets'),
+  row('workloads', ESSENTIAL, ['patch'], 'apps', 'deployments/scale'),
+  row('workloads', ESSENTIAL, CHANGES, 'batch', 'jobs cronjobs'),
+  row('workloads', ESSENTIAL, ['create'], '', 'pods/eviction'),
+  row('workloads', ESSENTIAL, ['create', 'delete'], '', 'persistentvolumes', { namespace: '' }),
+  row('workloads', ESSENTIAL, ['create', 'update', 'delete'], 'example.com', 'widgets'),
+  row('nodes', ESSENTIAL, CHANGES, '', 'nodes namespaces', { namespace: '' }),
+  row('nodes', ESSENTIAL, CHANGES, 'cluster.k8s.io', 'machines machinesets machinedeployments', {
     namespace: 'kube-system',
-  },
-  {
-    concern: 'workloads',
-    essential: true,
-    verbs: CHANGES,
-    group: 'apps',
-    resources: ['deployments', 'statefulsets', 'daemonsets', 'replicasets'],
-  },
-  {
-    concern: 'workloads',
-    essential: true,
-    verbs: ['patch'],
-    group: 'apps',
-    resources: ['deployments/scale'],
-  },
-  { concern: 'workloads', essential: true, verbs: CHANGES, group: 'batch', resources: ['jobs', 'cronjobs'] },
-  { concern: 'workloads', essential: true, verbs: ['create'], group: '', resources: ['pods/eviction'] },
-  {
-    concern: 'workloads',
-    essential: true,
-    verbs: ['create', 'delete'],
-    group: '',
-    resources: ['persistentvolumes'],
+  }),
+  row('network', ESSENTIAL, CHANGES, 'networking.k8s.io', 'networkpolicies ingresses'),
+  row('network', ESSENTIAL, CHANGES, '', 'services'),
+  row('deletecollection', ESSENTIAL, ['deletecollection'], '', 'pods configmaps events'),
+  row('deletecollection', ESSENTIAL, ['deletecollection'], 'apps', 'deployments'),
+  row('access', ESSENTIAL, ['get', 'list'], '', 'secrets', { users: [ANONYMOUS] }),
+  row('access', ESSENTIAL, ['create'], '', 'pods', { users: [ANONYMOUS] }),
+  row('access', OTHER, ['create'], 'authorization.k8s.io', 'selfsubjectaccessreviews subjectaccessreviews', {
     namespace: '',
-  },
-  {
-    concern: 'workloads',
-    essential: true,
-    verbs: ['create', 'update', 'delete'],
-    group: 'example.com',
-    resources: ['widgets'],
-  },
-  {
-    concern: 'nodes',
-    essential: true,
-    verbs: CHANGES,
-    group: '',
-    resources: ['nodes', 'namespaces'],
-    namespace: '',
-  },
-  {
-    concern: 'nodes',
-    essential: true,
-    verbs: CHANGES,
-    group: 'cluster.k8s.io',
-    resources: ['machines', 'machinesets', 'machinedeployments'],
-    namespace: 'kube-system',
-  },
-  {
-    concern: 'network',
-    essential: true,
-    verbs: CHANGES,
-    group: 'networking.k8s.io',
-    resources: ['networkpolicies', 'ingresses'],
-  },
-  { concern: 'network', essential: true, verbs: CHANGES, group: '', resources: ['services'] },
-  {
-    concern: 'deletecollection',
-    essential: true,
-    verbs: ['deletecollection'],
-    group: '',
-    resources: ['pods', 'configmaps', 'events'],
-  },
-  {
-    concern: 'deletecollection',
-    essential: true,
-    verbs: ['deletecollection'],
-    group: 'apps',
-    resources: ['deployments'],
-  },
-  {
-    concern: 'access',
-    essential: true,
-    verbs: ['get', 'list'],
-    group: '',
-    resources: ['secrets'],
-    users: [ANONYMOUS],
-  },
-  {
-    concern: 'access',
-    essential: true,
-    verbs: ['create'],
-    group: '',
-    resources: ['pods'],
-    users: [ANONYMOUS],
-  },
-  {
-    concern: 'access',
-    essential: false,
-    verbs: ['create'],
-    group: 'authorization.k8s.io',
-    resources: ['selfsubjectaccessreviews', 'subjectaccessreviews'],
-    namespace: '',
-  },
-  { concern: 'reads', essential: false, verbs: READS, group: '', resources: ['pods', 'services'] },
-  {
-    concern: 'reads',
-    essential: false,
-    verbs: ['get', 'list'],
-    group: '',
-    resources: ['nodes', 'namespaces'],
-    namespace: '',
-  },
-  {
-    concern: 'reads',
-    essential: false,
-    verbs: ['list'],
-    group: 'rbac.authorization.k8s.io',
-    resources: ['clusterroles'],
-    namespace: '',
-  },
-  { concern: 'reads', essential: false, verbs: ['list'], group: 'apps', resources: ['deployments'] },
-  { concern: 'reads', essential: false, verbs: ['get'], group: 'example.com', resources: ['widgets'] },
+  }),
+  row('reads', OTHER, READS, '', 'pods services'),
+  row('reads', OTHER, ['get', 'list'], '', 'nodes namespaces', { namespace: '' }),
+  row('reads', OTHER, ['list'], 'rbac.authorization.k8s.io', 'clusterroles', { namespace: '' }),
+  row('reads', OTHER, ['list'], 'apps', 'deployments'),
+  row('reads', OTHER, ['get'], 'example.com', 'widgets'),
 ];
 
 const NO_RESOURCE = {
@@ -387,22 +191,22 @@ const PATHS: readonly RepresentativeRequest[] = ['/api', '/metrics', '/logs/'].m
 
 export const REPRESENTATIVE_REQUESTS: readonly RepresentativeRequest[] = [...ROWS.flatMap(spread), ...PATHS];
 
-function spread(row: Row): RepresentativeRequest[] {
-  const { concern, essential, group, namespace = 'team', name, users = [USER] } = row;
-  return row.resources.flatMap((pattern) =>
-    row.verbs.flatMap((verb) =>
+function spread(one: Row): RepresentativeRequest[] {
+  const { concern, essential, group, namespace = 'team', name, users = [USER] } = one;
+  return one.resources.flatMap((pattern) =>
+    one.verbs.flatMap((verb) =>
       users.map((user) => {
         const [resource = '', subresource = ''] = pattern.split('/');
-        const one = verb !== 'list' && verb !== 'watch' && verb !== 'deletecollection';
+        const isOne = verb !== 'list' && verb !== 'watch' && verb !== 'deletecollection';
         const request: RequestAttributes = {
           user,
           verb,
           isResource: true,
-          namespace: namespace === '' && resource === 'namespaces' && one ? 'example' : namespace,
+          namespace: namespace === '' && resource === 'namespaces' && isOne ? 'example' : namespace,
           apiGroup: group,
           resource,
           subresource,
-          name: one ? (name ?? 'example') : '',
+          name: isOne ? (name ?? 'example') : '',
           path: '',
         };
         return { title: titleOf(request), concern, essential, request };

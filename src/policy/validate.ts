@@ -91,11 +91,8 @@ function validateStages(stages: readonly string[], path: Path): Invalid[] {
 
 function unknownWord(word: string, what: string, known: readonly string[]): string {
   const meant = closest(word, known);
-  const question = meant === undefined ? '' : `; did you mean ${meant}?`;
-  return `${quote(word)} is no ${what}${question}${question === '' ? ';' : ''} One of ${known.join(', ')}`.replace(
-    '; One of',
-    '; it is one of',
-  );
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+  return `${quote(word)} is no ${what}${hint} (${known.join(', ')})`;
 }
 
 function validateUrl(url: string, path: Path): Invalid[] {

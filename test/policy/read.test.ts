@@ -133,7 +133,7 @@ describe('errors have a code, a field and a place', () => {
     assert.ok(error);
     assert.equal(
       formatProblem(error),
-      'line 4, column 3: rules[0].level: "metadata" is no level; did you mean Metadata? One of None, Metadata, Request, RequestResponse',
+      'line 4, column 3: rules[0].level: "metadata" is no level; did you mean Metadata? (None, Metadata, Request, RequestResponse)',
     );
   });
 

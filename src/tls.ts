@@ -19,6 +19,8 @@ export interface TlsMaterial {
   readonly key: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
+  /** PEM: where it is given, only clients with a certificate of these CAs are served. */
+  readonly clientCa?: string;
 }
 
 /** Certificate and key can't be used; the message names the file and the way out. */
@@ -48,12 +50,17 @@ function secureContextOptions(tls: TlsMaterial): SecureContextOptions {
     maxVersion: 'TLSv1.3',
     ciphers: CIPHERS,
     honorCipherOrder: true,
+    ...(tls.clientCa !== undefined && { ca: tls.clientCa }),
   };
 }
 
 /** Options of a new server. */
 export function serverTlsOptions(tls: TlsMaterial): TlsOptions {
-  return { ...secureContextOptions(tls), ALPNProtocols: ['http/1.1'] };
+  return {
+    ...secureContextOptions(tls),
+    ALPNProtocols: ['http/1.1'],
+    ...(tls.clientCa !== undefined && { requestCert: true, rejectUnauthorized: true }),
+  };
 }
 
 /** Serves another certificate from the next handshake on; open connections stay as they are. */

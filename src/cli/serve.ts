@@ -3,42 +3,52 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { Logger } from 'pino';
 import { buildAttemptRecorder } from '../attempts.ts';
+import { withProbe } from '../certs/probe.ts';
+import type { EnforcedHooks } from '../certs/publish.ts';
+import { systemClock } from '../clock.ts';
 import { buildHooks } from '../hooks.ts';
 import { denyAll } from '../kube/authorize.ts';
 import { DEFAULT_CLOSE_TIMEOUT_MS, DEFAULT_SHUTDOWN_DELAY_MS, Lifecycle } from '../lifecycle.ts';
 import { buildLog, LOG_LEVELS, type LogLevel } from '../log.ts';
 import { buildMetrics } from '../metrics.ts';
 import { buildOpsServer } from '../ops-server.ts';
+import {
+  CERTIFICATE_SOURCES,
+  type CertificateOptions,
+  openCertificates,
+  tickIntervalMs,
+} from '../serve/certificates.ts';
+import { requireClientNames } from '../serve/client-names.ts';
+import { buildReadiness } from '../serve/readiness.ts';
 import { type AdmissionServer, buildServer } from '../server.ts';
-import { loadTls, readTls, swapTls, type TlsFiles, type TlsMaterial, watchTls } from '../tls.ts';
+import type { State } from '../state/state.ts';
+import { swapTls } from '../tls.ts';
 import type { CliIo } from './io.ts';
 import {
   EXAMPLE_STATE,
   loadConfig,
   openClient,
   openState,
+  readInput,
   type SourceOptions,
   withSourceOptions,
 } from './source.ts';
 import { paintFor } from './table.ts';
 
-interface ServeOptions extends SourceOptions {
-  readonly host: string;
+interface ServeOptions extends SourceOptions, CertificateOptions {
   readonly port: number;
   readonly opsHost: string;
   readonly opsPort: number;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
+  readonly tlsClientName?: readonly string[];
+  readonly enforcedHooks?: string;
+  readonly namespace?: string;
   readonly logLevel: LogLevel;
   readonly shutdownDelaySeconds: number;
   readonly controller: boolean;
-  readonly leaseNamespace?: string;
 }
 
-const TLS_CHECK_INTERVAL_MS = 10_000;
-const DEVELOPMENT_CERTIFICATE_DAYS = 30;
+const DEFAULT_OVERLAP_SECONDS = 60;
 const STDOUT_FD = 1;
 /** Of this software, as the chart's README installs it. */
 const DEFAULT_NAMESPACE = 'kkp-audit-webhook';
@@ -57,8 +67,37 @@ export function serveCommand(io: CliIo): Command {
       parsePort,
       8080,
     )
-    .option('--tls-cert <file>', 'server certificate, PEM; without it, one is made on the spot')
+    .addOption(
+      new Option(
+        '--certificates <source>',
+        'self: of an own CA in a Secret, rotated; files: --tls-cert; temporary: made on the spot (default: files where they are given, else temporary)',
+      ).choices([...CERTIFICATE_SOURCES]),
+    )
+    .option('--tls-cert <file>', 'server certificate, PEM')
     .option('--tls-key <file>', 'its private key, PEM')
+    .option(
+      '--tls-ca <file>',
+      'what kube-apiserver is to trust with them, PEM: published in the webhook configurations',
+    )
+    .option('--tls-client-ca <file>', 'serve only clients with a certificate of these CAs, PEM (mutual TLS)')
+    .option('--tls-client-name <name...>', 'and only with one of these common or alternative names')
+    .option('--certificate-secret <name>', 'Secret of the own CA', 'kkp-audit-webhook-ca')
+    .option(
+      '--service <name>',
+      'Service by which kube-apiserver calls: the name in the own certificate',
+      'kkp-audit-webhook',
+    )
+    .option('--certificate-name <name...>', 'more DNS names and IP addresses for the own certificate', [])
+    .option(
+      '--certificate-overlap-seconds <seconds>',
+      'how long the next CA is trusted before it signs',
+      parseOverlap,
+      DEFAULT_OVERLAP_SECONDS,
+    )
+    .option(
+      '--enforced-hooks <file>',
+      'entries with failurePolicy Fail, which are switched on once the hooks answer',
+    )
     .addOption(new Option('--log-level <level>', 'what to log').choices([...LOG_LEVELS]).default('info'))
     .option(
       '--shutdown-delay-seconds <seconds>',
@@ -68,8 +107,8 @@ export function serveCommand(io: CliIo): Command {
     )
     .option('--no-controller', 'only answer: change nothing in the cluster')
     .option(
-      '--lease-namespace <namespace>',
-      "where the controller's Lease is (default: POD_NAMESPACE, or kkp-audit-webhook)",
+      '--namespace <namespace>',
+      'of this software: where the Lease and the Secret are (default: POD_NAMESPACE, or kkp-audit-webhook)',
     );
   return withSourceOptions(command).action((options: ServeOptions) => serve(options, io));
 }
@@ -86,11 +125,19 @@ function parseSeconds(value: string): number {
   throw new InvalidArgumentError('expected a number of seconds from 0 to 3600.');
 }
 
+function parseOverlap(value: string): number {
+  const seconds = parseSeconds(value);
+  if (seconds >= 1) return seconds;
+  throw new InvalidArgumentError('an overlap lasts a second at least.');
+}
+
 async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   const { logger, flush } = buildLog(options.logLevel, STDOUT_FD);
   const config = await loadConfig(options.config, io);
-  const tls = await openTls(options, logger);
+  const enforcedHooks = await loadEnforcedHooks(options.enforcedHooks, io);
+  const namespace = options.namespace ?? (io.env.POD_NAMESPACE || DEFAULT_NAMESPACE);
   const client = await openClient(options, io.env);
+  const tls = await openCertificates(options, client, namespace, logger);
   const state = await openState(options, client, config, logger);
 
   const lifecycle = new Lifecycle({
@@ -117,23 +164,41 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
       : (await import('../kube/events.ts')).buildEventRecorder(client, { logger, instance: hostname() });
   lifecycle.onClose('events', () => events?.close());
   const recordAttempt = buildAttemptRecorder(metrics, (cluster, event) => events?.record(cluster, event));
-  const hooks = buildHooks({ state, config, nowMs: Date.now, mayDisable, recordAttempt });
+  const { validate, ...mutate } = buildHooks({ state, config, nowMs: Date.now, mayDisable, recordAttempt });
   const server = buildServer({
-    hooks,
+    hooks: { ...mutate, validate: withProbe(validate) },
     tls: tls.current(),
     log: logger,
     metrics,
     isDraining: () => lifecycle.draining,
   });
   tls.onChange((material) => swapTls(server.server, material));
-  lifecycle.onClose('certificate watch', () => tls.stop());
+  lifecycle.onClose('certificate watch', () => tls.close());
+  if (options.tlsClientName !== undefined) requireClientNames(server.server, options.tlsClientName, logger);
 
+  let isLeader = (): boolean => false;
+  const registrar =
+    client === undefined
+      ? undefined
+      : new (await import('../certs/registrar.ts')).Registrar({
+          client,
+          logger,
+          source: tls.source,
+          isLeader: () => isLeader(),
+          enforcedHooks,
+          probeNamespace: () => findClusterNamespace(state),
+          clock: systemClock,
+          tickMs: tickIntervalMs(options),
+        });
   const ops = buildOpsServer({
     registry: metrics.registry,
-    notReady: () => [
-      ...(lifecycle.draining ? ['shutting down'] : []),
-      ...(state.health().synced ? [] : ['the state is not complete yet', ...state.health().problems]),
-    ],
+    notReady: buildReadiness({
+      isDraining: () => lifecycle.draining,
+      state,
+      certificates: tls,
+      registrar,
+      address: () => server.server.address(),
+    }),
     unhealthy: () => [],
   });
   lifecycle.onClose('ops server', () => ops.close());
@@ -149,59 +214,31 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
       logger,
       events,
       registry: metrics.registry,
-      namespace: options.leaseNamespace ?? (io.env.POD_NAMESPACE || DEFAULT_NAMESPACE),
+      namespace,
       identity: hostname(),
     });
+    isLeader = controller.isLeader;
     lifecycle.onClose('controller', () => controller.close());
   }
+  registrar?.start();
+  lifecycle.onClose('registrar', () => registrar?.close());
   const { clusters, seeds } = state.health();
   logger.info({ url, opsUrl, clusters, seeds }, 'serving');
   if (client === undefined && options.state === undefined) welcome(server, opsUrl, io);
 }
 
-interface ServedTls {
-  current(): TlsMaterial;
-  onChange(listener: (material: TlsMaterial) => void): void;
-  stop(): void;
+/** Of any cluster that is not going away: the hooks look at no other namespaces. */
+function findClusterNamespace(state: State): string | undefined {
+  for (const { deleting, namespace, namespaceGuessed } of state.clusters())
+    if (!deleting && !namespaceGuessed) return namespace;
+  return undefined;
 }
 
-/** The certificate from files, watched, or one made on the spot for a first try. */
-async function openTls({ tlsCert, tlsKey, host }: ServeOptions, logger: Logger): Promise<ServedTls> {
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
-    const { InputError } = await import('../input.ts');
-    const text = 'give --tls-cert and --tls-key together, or neither of them';
-    throw new InputError([{ file: 'command line', line: 0, field: '', text }]);
-  }
-  if (tlsCert === undefined || tlsKey === undefined) {
-    const material = await makeCertificate(host);
-    return { current: () => material, onChange: () => undefined, stop: () => undefined };
-  }
-  const files: TlsFiles = { certFile: tlsCert, keyFile: tlsKey };
-  let material = await loadTls(files);
-  const listeners: ((material: TlsMaterial) => void)[] = [];
-  const watch = watchTls(files, material, {
-    intervalMs: TLS_CHECK_INTERVAL_MS,
-    onChange: (changed) => {
-      material = changed;
-      logger.info({ notAfter: changed.notAfter }, 'serving a new certificate');
-      for (const listener of listeners) listener(changed);
-    },
-    onProblem: (problem) => logger.error({ problem }, 'the new certificate is not served; the old one stays'),
-  });
-  return {
-    current: () => material,
-    onChange: (listener) => listeners.push(listener),
-    stop: () => watch.stop(),
-  };
-}
-
-async function makeCertificate(host: string): Promise<TlsMaterial> {
-  const { issueCa, issueServerCertificate } = await import('../certificates.ts');
-  const validity = { days: DEVELOPMENT_CERTIFICATE_DAYS, now: new Date() };
-  const isAnyAddress = host === '0.0.0.0' || host === '::';
-  const names = ['localhost', '127.0.0.1', '::1', isAnyAddress ? hostname() : host];
-  const pair = await issueServerCertificate(await issueCa(validity), [...new Set(names)], validity);
-  return readTls(pair.cert, pair.key, { certFile: 'certificate made on the spot', keyFile: 'its key' });
+/** The entries that are switched on once the hooks answer, as the chart renders them. */
+async function loadEnforcedHooks(file: string | undefined, io: CliIo): Promise<EnforcedHooks | undefined> {
+  if (file === undefined) return undefined;
+  const { readEnforcedHooks } = await import('../serve/enforced-hooks.ts');
+  return readEnforcedHooks(await readInput(file, io), file);
 }
 
 async function readVersion(): Promise<string> {

@@ -1,0 +1,200 @@
+/**
+ * What of our webhook configurations is not the chart's but the server's: the CA that kube-apiserver trusts, and the entries with failurePolicy
+ * Fail. Each write names the resourceVersion that it replaces, and changes nothing but these fields, so that an upgrade or a GitOps tool does
+ * not fight it. Planning is pure; only `readConfigurations` and `send` talk to the API.
+ */
+import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
+import { isJsonObject, type JsonObject, type JsonValue, type KubernetesObject } from '../kubernetes.ts';
+import { splitCertificates } from './authority.ts';
+
+/** As the chart calls them: one set of hooks a seed, whatever the release. */
+export const HOOKS_NAME = 'audit.kubermatic.k8c.io';
+/** The entries with failurePolicy Fail, for what is enforced. The chart makes them empty. */
+export const ENFORCED_HOOKS_NAME = `enforced.${HOOKS_NAME}`;
+export const REGISTRATION_API = 'admissionregistration.k8s.io/v1';
+
+export type ConfigurationKind = 'mutating' | 'validating';
+export const CONFIGURATION_KINDS = ['mutating', 'validating'] as const satisfies ConfigurationKind[];
+
+/** The parts of an entry that are read here. */
+export interface WebhookEntry {
+  readonly name: string;
+  readonly clientConfig?: {
+    readonly url?: string;
+    readonly caBundle?: string;
+    readonly service?: {
+      readonly name: string;
+      readonly namespace: string;
+      readonly path?: string;
+      readonly port?: number;
+    };
+  };
+  readonly failurePolicy?: string;
+  readonly timeoutSeconds?: number;
+}
+
+export interface WebhookConfiguration extends KubernetesObject {
+  readonly webhooks?: readonly WebhookEntry[];
+}
+
+/** One of ours, as kube-apiserver has it. */
+export interface Configuration {
+  readonly kind: ConfigurationKind;
+  readonly name: string;
+  readonly object: WebhookConfiguration;
+}
+
+/** The entries that the chart wants with failurePolicy Fail. */
+export type EnforcedHooks = Readonly<Record<ConfigurationKind, readonly JsonObject[]>>;
+
+/** One conditional write. */
+export interface ConfigurationPatch {
+  readonly kind: ConfigurationKind;
+  readonly name: string;
+  readonly contentType: string;
+  readonly body: JsonObject;
+}
+
+export const configurationPath = (kind: ConfigurationKind, name: string): string =>
+  resourcePath(REGISTRATION_API, `${kind}webhookconfigurations`, { name });
+
+/**
+ * Reads those of ours that exist.
+ * @throws {KubeError}
+ */
+export async function readConfigurations(client: Pick<KubeClient, 'request'>): Promise<Configuration[]> {
+  const all = CONFIGURATION_KINDS.flatMap((kind) =>
+    [HOOKS_NAME, ENFORCED_HOOKS_NAME].map(async (name): Promise<Configuration[]> => {
+      try {
+        const object = await client.request<WebhookConfiguration>('GET', configurationPath(kind, name));
+        return [{ kind, name, object }];
+      } catch (error) {
+        if (isStatus(error, 404)) return [];
+        throw error;
+      }
+    }),
+  );
+  return (await Promise.all(all)).flat();
+}
+
+/** @throws {KubeError} 409 where somebody else was faster */
+export async function sendPatch(
+  client: Pick<KubeClient, 'request'>,
+  { kind, name, contentType, body }: ConfigurationPatch,
+): Promise<Configuration> {
+  const object = await client.request<WebhookConfiguration>('PATCH', configurationPath(kind, name), {
+    body,
+    contentType,
+    query: { fieldManager: 'kkp-audit-webhook' },
+  });
+  return { kind, name, object };
+}
+
+const entriesOf = ({ object }: Configuration): readonly WebhookEntry[] => object.webhooks ?? [];
+const decode = (base64: string | undefined): string => Buffer.from(base64 ?? '', 'base64').toString('utf8');
+const encode = (certs: readonly string[]): string => Buffer.from(certs.join('')).toString('base64');
+
+export interface Published {
+  /** PEM of what every entry trusts; undefined where there is no entry at all. */
+  readonly byAll: readonly string[] | undefined;
+  /** PEM of what some entry trusts. */
+  readonly bySome: readonly string[];
+  /** By which kube-apiserver calls us, and which the certificate must therefore have. */
+  readonly serverNames: readonly string[];
+}
+
+/** What kube-apiserver trusts when it calls us. */
+export function publishedIn(configurations: readonly Configuration[]): Published {
+  const entries = configurations.flatMap(entriesOf);
+  const bundles = entries.map(({ clientConfig }) => splitCertificates(decode(clientConfig?.caBundle)));
+  const bySome = [...new Set(bundles.flat())];
+  const byAll = bySome.filter((cert) => bundles.every((bundle) => bundle.includes(cert)));
+  const serverNames = [...new Set(entries.map(serverNameOf))];
+  return { byAll: entries.length === 0 ? undefined : byAll, bySome, serverNames };
+}
+
+/** The name that kube-apiserver verifies: of a Service, or in the URL. */
+export function serverNameOf({ clientConfig }: WebhookEntry): string {
+  const { url, service } = clientConfig ?? {};
+  if (service !== undefined) return `${service.name}.${service.namespace}.svc`;
+  return URL.parse(url ?? '')?.hostname.replace(/^\[|\]$/g, '') ?? '';
+}
+
+/**
+ * The writes that make every entry trust just these certificates. A strategic merge patch by the names of the entries: all other fields stay
+ * whose they are.
+ */
+export function planBundles(
+  configurations: readonly Configuration[],
+  certs: readonly string[],
+): ConfigurationPatch[] {
+  const caBundle = encode(certs);
+  return configurations.flatMap((configuration) => {
+    const stale = entriesOf(configuration).filter(({ clientConfig }) => clientConfig?.caBundle !== caBundle);
+    if (stale.length === 0) return [];
+    const { kind, name, object } = configuration;
+    return [
+      {
+        kind,
+        name,
+        contentType: 'application/strategic-merge-patch+json',
+        body: {
+          metadata: { resourceVersion: object.metadata?.resourceVersion ?? '' },
+          webhooks: stale.map((entry) => ({ name: entry.name, clientConfig: { caBundle } })),
+        },
+      },
+    ];
+  });
+}
+
+/**
+ * The writes that switch Fail on, once it is proved that the hooks answer. They come with the CA that the other entries trust, so that there is no
+ * moment in which a write fails for the lack of it.
+ * @returns nothing where all is as wanted already, or where nobody has published a CA yet
+ */
+export function planEnforced(
+  configurations: readonly Configuration[],
+  hooks: EnforcedHooks,
+): ConfigurationPatch[] {
+  const find = (kind: ConfigurationKind, name: string): Configuration | undefined =>
+    configurations.find((configuration) => configuration.kind === kind && configuration.name === name);
+  return CONFIGURATION_KINDS.flatMap((kind) => {
+    const enforced = find(kind, ENFORCED_HOOKS_NAME);
+    const proved = find(kind, HOOKS_NAME);
+    const caBundle = (proved === undefined ? [] : entriesOf(proved))[0]?.clientConfig?.caBundle;
+    if (enforced === undefined || !caBundle) return [];
+    const stored = enforced.object.webhooks ?? [];
+    const isSame =
+      stored.length === hooks[kind].length && hooks[kind].every((hook, i) => contains(stored[i], hook));
+    if (isSame) return [];
+    const webhooks = hooks[kind].map((hook) => ({
+      ...hook,
+      clientConfig: { ...(isJsonObject(hook.clientConfig) ? hook.clientConfig : {}), caBundle },
+    }));
+    return [
+      {
+        kind,
+        name: ENFORCED_HOOKS_NAME,
+        contentType: 'application/merge-patch+json',
+        body: { metadata: { resourceVersion: enforced.object.metadata?.resourceVersion ?? '' }, webhooks },
+      },
+    ];
+  });
+}
+
+/** Whether the stored value says all that is wanted; kube-apiserver adds defaults to it. */
+function contains(stored: unknown, wanted: JsonValue): boolean {
+  if (Array.isArray(wanted)) {
+    return (
+      Array.isArray(stored) &&
+      stored.length === wanted.length &&
+      wanted.every((item, i) => contains(stored[i], item))
+    );
+  }
+  if (isJsonObject(wanted)) {
+    return (
+      isJsonObject(stored) && Object.entries(wanted).every(([key, value]) => contains(stored[key], value))
+    );
+  }
+  return stored === wanted;
+}

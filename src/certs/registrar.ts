@@ -1,0 +1,146 @@
+/**
+ * The loop around the certificates: reads our webhook configurations, has the source say what is to be trusted, publishes it, and switches Fail on.
+ * Every replica reads; only the leader writes.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
+import { sendProbe } from './probe.ts';
+import {
+  type Configuration,
+  type EnforcedHooks,
+  type Published,
+  planBundles,
+  planEnforced,
+  publishedIn,
+  readConfigurations,
+  sendPatch,
+} from './publish.ts';
+
+/** Says what kube-apiserver is to trust. */
+export interface BundleSource {
+  /**
+   * @returns PEM certificates; undefined where it is not for us to publish any
+   * @throws where that can't be found out; what is published stays
+   */
+  tick(published: Published, isLeader: boolean): Promise<readonly string[] | undefined>;
+}
+
+export interface RegistrarOptions {
+  readonly client: Pick<KubeClient, 'request'>;
+  readonly logger: Logger;
+  readonly source: BundleSource;
+  readonly isLeader: () => boolean;
+  /** Undefined where Fail is not ours to switch on. */
+  readonly enforcedHooks: EnforcedHooks | undefined;
+  /** The namespace of some cluster, for the probe; undefined while there is none, and so nothing to enforce. */
+  readonly probeNamespace: () => string | undefined;
+  readonly clock: Clock;
+  readonly tickMs: number;
+}
+
+export class Registrar {
+  readonly #options: RegistrarOptions;
+  readonly #stopping = new AbortController();
+  #published: Published | undefined;
+  #problem: string | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(options: RegistrarOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  /** As last seen; undefined before the configurations were first read. */
+  published(): Published | undefined {
+    return this.#published;
+  }
+
+  /** Why the last look failed, in one line. */
+  problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** One look, and the writes that follow from it. */
+  async tick(): Promise<void> {
+    try {
+      await this.#look();
+      this.#problem = undefined;
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error);
+      if (problem !== this.#problem && !this.#stopping.signal.aborted)
+        this.#options.logger.warn(
+          { problem },
+          "certificates and hooks can't be looked after now; what is served stays",
+        );
+      this.#problem = problem;
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { clock, tickMs } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await this.tick();
+      await clock.sleep(tickMs, signal);
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { client, source, isLeader } = this.#options;
+    let configurations = await readConfigurations(client);
+    this.#published = publishedIn(configurations);
+    const wanted = await source.tick(this.#published, isLeader());
+    if (!isLeader() || this.#stopping.signal.aborted) return;
+    if (wanted !== undefined && wanted.length > 0)
+      configurations = await this.#send(configurations, planBundles(configurations, wanted));
+    await this.#enforce(configurations);
+    this.#published = publishedIn(configurations);
+  }
+
+  /** @returns the configurations as they are then */
+  async #send(
+    configurations: readonly Configuration[],
+    patches: ReturnType<typeof planBundles>,
+  ): Promise<Configuration[]> {
+    const { client, logger, isLeader } = this.#options;
+    let now = [...configurations];
+    for (const patch of patches) {
+      if (!isLeader()) return now;
+      try {
+        const written = await sendPatch(client, patch);
+        now = now.map((old) => (old.kind === patch.kind && old.name === patch.name ? written : old));
+        logger.info({ configuration: patch.name, kind: patch.kind }, 'webhook configuration written');
+      } catch (error) {
+        // Somebody else wrote at the same time; the next look sees what.
+        if (!isStatus(error, 409)) throw error;
+      }
+    }
+    return now;
+  }
+
+  async #enforce(configurations: Configuration[]): Promise<void> {
+    const { client, logger, enforcedHooks, probeNamespace, clock } = this.#options;
+    if (enforcedHooks === undefined) return;
+    const patches = planEnforced(configurations, enforcedHooks);
+    const namespace = probeNamespace();
+    if (patches.length === 0 || namespace === undefined) return;
+    const probe = await sendProbe(client, namespace, randomUUID(), () => clock.now());
+    if (!probe.answered)
+      throw new Error(`failurePolicy Fail stays off, the hooks do not answer: ${probe.problem}`);
+    logger.info(
+      { namespace, tookMs: Math.round(probe.tookMs) },
+      'the hooks answer; switching failurePolicy Fail on',
+    );
+    await this.#send(configurations, patches);
+  }
+}

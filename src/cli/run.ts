@@ -9,8 +9,10 @@ const COMMANDS: Readonly<Record<string, (io: CliIo) => Promise<Command>>> = {
   inject: async (io) => (await import('./inject.ts')).injectCommand(io),
   uninject: async (io) => (await import('./inject.ts')).uninjectCommand(io),
   explain: async (io) => (await import('./explain.ts')).explainCommand(io),
+  report: async (io) => (await import('./report.ts')).reportCommand(io),
   exempt: async (io) => (await import('./exempt.ts')).exemptCommand(io),
   policy: async (io) => (await import('./policy.ts')).policyCommand(io),
+  'uninstall-hooks': async (io) => (await import('./uninstall-hooks.ts')).uninstallHooksCommand(io),
   certs: async (io) => (await import('./certs.ts')).certsCommand(io),
 };
 

@@ -1,10 +1,23 @@
 import assert from 'node:assert/strict';
+import { Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
-import type { JsonObject } from '../../src/kubernetes.ts';
+import { run } from '../../src/cli/run.ts';
+import type { JsonObject, KubernetesObject } from '../../src/kubernetes.ts';
 import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
-import { CHART, HELM_VERSIONS, type HelmVersion, helm, RELEASE, skipWithoutHelm } from '../support/helm.ts';
-import { addNodes, createCluster, prepareSeed } from '../support/seed.ts';
+import {
+  CHART,
+  FULL_NAME,
+  HELM_VERSIONS,
+  type HelmVersion,
+  helm,
+  type Manifest,
+  RELEASE,
+  renderChart,
+  skipWithoutHelm,
+} from '../support/helm.ts';
+import { IDENTITIES } from '../support/identities.ts';
+import { addNodes, CLUSTERS_PATH, createCluster, prepareSeed } from '../support/seed.ts';
 
 const skip =
   (await skipWithoutControlPlane('that the chart installs', ALL_PROGRAMS)) ||
@@ -17,6 +30,9 @@ const CA_BUNDLE = Buffer.from('-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTI
   'base64',
 );
 
+/** The Cluster and its namespace are under enforcement. */
+const LABELLED = [`${CLUSTERS_PATH}/held`, '/api/v1/namespaces/cluster-held'];
+
 interface Registration {
   readonly webhooks?: { name: string; failurePolicy: string; clientConfig: { caBundle?: string } }[];
 }
@@ -25,7 +41,7 @@ for (const version of HELM_VERSIONS)
   describe(`${version} on a real control plane`, { skip }, () => {
     let seed: ControlPlane;
 
-    const run = async (command: string, ...args: string[]) => {
+    const runHelm = async (command: string, ...args: string[]) => {
       const { code, stdout, stderr } = await helm(
         version as HelmVersion,
         [command, RELEASE.name, ...args, '--namespace', RELEASE.namespace, '--timeout=90s'],
@@ -41,12 +57,14 @@ for (const version of HELM_VERSIONS)
       seed = await startControlPlane({ controllers: true, kwok: true });
       await prepareSeed(seed.client);
       await addNodes(seed.client);
-      await createCluster(seed.client, { name: 'held', datacenter: 'aws-1' });
+      for (const name of ['free', 'held']) await createCluster(seed.client, { name, datacenter: 'aws-1' });
+      const labels = { [`${HOOKS}/enforced`]: 'true' };
+      for (const path of LABELLED) await seed.client.request('PATCH', path, { metadata: { labels } });
     });
     after(() => seed?.stop());
 
     test('installs, and its pods become ready on different nodes', async () => {
-      const notes = await run('install', CHART, '--wait');
+      const notes = await runHelm('install', CHART, '--wait');
       assert.match(notes, /rollout status deployment\/audit-kkp-audit-webhook/);
       const pods = await seed.client.request<{ items: { spec: { nodeName: string } }[] }>(
         'GET',
@@ -57,7 +75,7 @@ for (const version of HELM_VERSIONS)
     });
 
     test('holds no write back before a replica answers', async () => {
-      const path = '/api/v1/namespaces/cluster-held/pods?dryRun=All';
+      const path = '/api/v1/namespaces/cluster-free/pods?dryRun=All';
       const pod = {
         metadata: { name: 'x', labels: { app: 'apiserver' } },
         spec: { containers: [{ name: 'apiserver', image: 'x' }] },
@@ -98,7 +116,7 @@ for (const version of HELM_VERSIONS)
         }
       };
       await check();
-      await run(
+      await runHelm(
         'upgrade',
         CHART,
         '--wait',
@@ -106,14 +124,70 @@ for (const version of HELM_VERSIONS)
         '--set=config.defaults.mode=warn',
       );
       await check();
-      await run('upgrade', CHART, '--wait', '--reset-values');
+      await runHelm('upgrade', CHART, '--wait', '--reset-values');
       await check();
-      await run('rollback', '2', '--wait');
+      await runHelm('rollback', '2', '--wait');
       await check();
     });
 
+    test('takes its hooks and labels away as the Job that uninstalls may', async () => {
+      // By now nobody answers the hooks with failurePolicy Fail; the backstop may be faster.
+      const label = { metadata: { labels: { [`${HOOKS}/enforced`]: null } } };
+      for (const path of LABELLED)
+        assert.ok((await seed.client.as(IDENTITIES.alice).send('PATCH', path, label)).status >= 400, path);
+      const own = {
+        [`/apis/coordination.k8s.io/v1/namespaces/${RELEASE.namespace}/leases`]:
+          'kkp-audit-webhook-controller',
+        [`/api/v1/namespaces/${RELEASE.namespace}/secrets`]: 'kkp-audit-webhook-ca',
+      };
+      for (const [path, name] of Object.entries(own))
+        await seed.client.request('POST', path, { metadata: { name } });
+      const account = `${FULL_NAME}-uninstall`;
+      const isOfJob = ({ kind = '', metadata }: Manifest) => metadata?.name === account && kind !== 'Job';
+      const manifests = (await renderChart()).filter(isOfJob);
+      assert.equal(manifests.length, 5);
+      const apply = await seed.kubectl(['apply', '-f', '-'], {
+        input: manifests.map((m) => JSON.stringify(m)).join('\n---\n'),
+      });
+      assert.equal(apply.code, 0, apply.stderr);
+
+      const identity = {
+        user: `system:serviceaccount:${RELEASE.namespace}:${account}`,
+        groups: ['system:authenticated'],
+      };
+      const args = [
+        `--namespace=${RELEASE.namespace}`,
+        `--name=${FULL_NAME}`,
+        `--kubeconfig=${seed.kubeconfigFor(identity)}`,
+      ];
+      for (const [round, expected] of [
+        ['first', /^backstop pods\.audit\.kubermatic\.k8c\.io: deleted$/m],
+        ['second', /: not there$/m],
+      ] as const) {
+        const { code, stdout, stderr } = await runCommand(['uninstall-hooks', ...args]);
+        assert.deepEqual([code, stderr], [0, ''], `${round} time: ${stdout}`);
+        assert.match(stdout, expected);
+        assert.doesNotMatch(stdout, /failed/);
+      }
+      for (const path of LABELLED) {
+        const { metadata } = await seed.client.request<KubernetesObject>('GET', path);
+        assert.equal(metadata?.labels?.[`${HOOKS}/enforced`], undefined, path);
+      }
+      for (const [path, name] of Object.entries(own))
+        assert.equal(await seed.client.find(`${path}/${name}`), undefined);
+    });
+
+    test('says what it could not do, and does the rest', async () => {
+      const identity = { user: 'nobody', groups: ['system:authenticated'] };
+      const args = ['--namespace=x', `--kubeconfig=${seed.kubeconfigFor(identity)}`];
+      const { code, stderr, stdout } = await runCommand(['uninstall-hooks', ...args]);
+      assert.equal(code, 1);
+      assert.match(stderr, /not done: .*labels of namespaces.*run it again/);
+      assert.match(stdout, /labels of Clusters: failed: .*forbidden/);
+    });
+
     test('leaves nothing when it is uninstalled', async () => {
-      await run('uninstall', '--wait');
+      await runHelm('uninstall', '--wait');
       const left: string[] = [];
       const { resources } = await listResources(seed);
       for (const path of resources) {
@@ -134,6 +208,30 @@ for (const version of HELM_VERSIONS)
       }
     });
   });
+
+/** Runs a command of the command line, in this process. */
+async function runCommand(
+  argv: readonly string[],
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const result = { code: 0, stdout: '', stderr: '' };
+  const collect = (key: 'stdout' | 'stderr') =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        result[key] += String(chunk);
+        done();
+      },
+    });
+  await run(argv, {
+    stdin: Readable.from([]),
+    stdout: collect('stdout'),
+    stderr: collect('stderr'),
+    env: {},
+    setExitCode: (code) => {
+      result.code = code;
+    },
+  });
+  return result;
+}
 
 /** The paths of every kind of object that can be listed. */
 async function listResources(seed: ControlPlane): Promise<{ resources: string[] }> {

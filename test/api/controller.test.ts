@@ -1,7 +1,10 @@
 /** What the controller keeps up beside the hooks, on a real kube-apiserver with real controllers. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { request } from 'undici';
+import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { findUnaudited, livePods } from '../support/audited.ts';
 import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
@@ -13,14 +16,18 @@ import {
   CLUSTERS_PATH,
   createCluster,
   prepareSeed,
+  renderCluster,
   renderSeed,
   SEEDS_PATH,
 } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 import { startWebhookServer, type WebhookServer } from '../support/webhook-server.ts';
-import { registerWebhooks } from '../support/webhooks.ts';
+import { registerWebhooks, unregisterWebhooks } from '../support/webhooks.ts';
 
+const OWN_USER = 'system:serviceaccount:kkp-audit-webhook:kkp-audit-webhook';
+/** As the chart configures it: this software's own writes count as the platform's. */
 const CONFIG = `
+platform: { users: [${[...DEFAULT_CONFIG.platform.users, OWN_USER].map((user) => JSON.stringify(user)).join()}] }
 defaults: { rollout: { graceSeconds: 1, timeoutSeconds: 60 } }
 datacenters: { reached: { egress: [{ cidr: 203.0.113.0/24, port: 3100 }] } }
 `;
@@ -218,6 +225,51 @@ describe('the controller', {
     assert.doesNotMatch(JSON.stringify((await readDeployment('paused')).spec), /audit-policy-file/);
     await patchCluster('paused', { pause: false });
     await untilAudited('paused');
+  });
+
+  test('a Deployment that lost its injection while no hook was there gets it back', async () => {
+    await create('drifted', 'enforcing');
+    await untilAudited('drifted');
+    const injected = (await readDeployment('drifted')).spec?.template?.spec;
+    await unregisterWebhooks(seed.client);
+    const stored = await readDeployment('drifted');
+    const bare = renderKkpInto(undefined, { cluster: 'drifted' }, undefined);
+    const spec = { ...stored.spec, template: bare.spec.template };
+    await seed.client.request('PUT', `${deploymentsPath('drifted')}/apiserver`, { ...stored, spec });
+    await registerWebhooks(seed.client, server);
+    await until(
+      'the injection to be back',
+      async () =>
+        JSON.stringify((await readDeployment('drifted')).spec?.template?.spec) === JSON.stringify(injected),
+      60_000,
+    );
+    await untilAudited('drifted');
+  });
+
+  test('report says how each cluster stands, and by its exit code whether all is well', async () => {
+    await create('reported', 'enforcing');
+    await untilAudited('reported');
+    const run = () =>
+      new Promise<{ code: number; stdout: string }>((resolve) => {
+        const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+        const args = [main, 'report', '--output=json', '--kubeconfig', seed.adminKubeconfig];
+        execFile(process.execPath, args, (error, stdout) =>
+          resolve({ code: Number(error?.code ?? 0), stdout }),
+        );
+      });
+    const stateOf = (stdout: string, name: string) =>
+      JSON.parse(stdout).clusters.find(({ cluster }: { cluster: string }) => cluster === name)?.state;
+    const { stdout } = await run();
+    assert.equal(stateOf(stdout, 'reported'), 'compliant');
+    await seed.client.request(
+      'POST',
+      CLUSTERS_PATH,
+      renderCluster({ name: 'nowhere', datacenter: 'unknown' }),
+    );
+    const after = await run();
+    assert.equal(stateOf(after.stdout, 'nowhere'), 'unresolved');
+    assert.equal(after.code, 3);
+    await seed.client.request('DELETE', `${CLUSTERS_PATH}/nowhere`);
   });
 
   test('kube-apiserver away: the state serves on, and work goes on when it is back', async () => {

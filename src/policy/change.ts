@@ -26,12 +26,20 @@ export interface PolicyChange {
 }
 
 export interface PolicyVerdict {
-  /** Why kube-apiserver would not start; one line each, with its place. */
+  /** Why kube-apiserver would not start; one line each, with its place; 50 lines at most, as of the others. */
   readonly errors: readonly string[];
   /** What is questionable; one line each, worst first. */
   readonly warnings: readonly string[];
   /** Where enforced: what would be logged less than is demanded; one line each. Empty where errors are not. */
   readonly lessLogged: readonly string[];
+}
+
+/** A person reads no more, and an answer of the API has to end somewhere. */
+const MAX_LINES = 50;
+
+function atMost(lines: readonly string[]): readonly string[] {
+  if (lines.length <= MAX_LINES) return lines;
+  return [...lines.slice(0, MAX_LINES), `and ${lines.length - MAX_LINES} more`];
 }
 
 /**
@@ -50,8 +58,8 @@ export function judgePolicyChange(change: PolicyChange): PolicyVerdict {
   const { policy } = read;
   if (policy === undefined) {
     return {
-      errors: read.errors.map(formatProblem),
-      warnings: read.warnings.map(formatProblem),
+      errors: atMost(read.errors.map(formatProblem)),
+      warnings: atMost(read.warnings.map(formatProblem)),
       lessLogged: [],
     };
   }
@@ -61,8 +69,8 @@ export function judgePolicyChange(change: PolicyChange): PolicyVerdict {
   const old = change.oldText === undefined ? undefined : readPolicy(change.oldText, options).policy;
   return {
     errors: [],
-    warnings: [...read.warnings, ...findings].map(formatProblem),
-    lessLogged: change.enforced ? tooLittle(policy, old, change.demandedPreset) : [],
+    warnings: atMost([...read.warnings, ...findings].map(formatProblem)),
+    lessLogged: change.enforced ? atMost(tooLittle(policy, old, change.demandedPreset)) : [],
   };
 }
 

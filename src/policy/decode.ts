@@ -38,6 +38,12 @@ const KEEPS_ON_NULL = new Set<Schema['type']>(['string', 'boolean', 'struct']);
 export class FieldDecoder {
   readonly errors: DecodeError[] = [];
   readonly unknown: UnknownField[] = [];
+  readonly #most: number;
+
+  /** @param most errors, and unknown fields, that are kept */
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   /** @param current what an earlier value of the same key has left */
   decode(data: Data, schema: Schema, path: readonly (string | number)[], current: Value): Value {
@@ -73,6 +79,7 @@ export class FieldDecoder {
   }
 
   #refuse(data: Data, path: readonly (string | number)[], wanted: string, current: Value): Value {
+    if (this.errors.length >= this.#most) return current;
     const hint =
       wanted === 'a string' && (data.kind === 'bool' || data.kind === 'number')
         ? '; put it in quotes if the text is meant (YAML 1.1 reads yes, no, on, off, y and n as booleans)'
@@ -100,6 +107,7 @@ export class FieldDecoder {
     for (const { key, value, at } of map.entries) {
       const schema = fields.get(key);
       if (schema === undefined) {
+        if (this.unknown.length >= this.#most) continue;
         this.unknown.push({ path: formatPath([...path, key]), key, at, known: [...fields.keys()] });
       } else struct.set(key, this.decode(value, schema, [...path, key], struct.get(key)));
     }

@@ -54,6 +54,12 @@ export function lint(policy: Policy, options: LintOptions = {}): Finding[] {
   ];
 }
 
+/** Slips in more words are not looked for: that is no slip any more. */
+const MAX_FINDINGS = 500;
+
+/** Resources times names of one item: beyond this, dead entries are not looked for. */
+const MAX_ENTRIES = 20_000;
+
 type Path = readonly (string | number)[];
 
 /** Contents that nobody should find in a log. */
@@ -125,6 +131,7 @@ class Linter {
 
   /** Words in lists that no request can ever have: people take them for wildcards, kinds or singulars. */
   #words(rule: PolicyRule, index: number): void {
+    if (this.findings.length > MAX_FINDINGS) return;
     const at = (...steps: Path): Path => ['rules', index, ...steps];
     for (const field of ['users', 'userGroups', 'namespaces'] as const) {
       rule[field].forEach((value, item) => {
@@ -163,7 +170,7 @@ class Linter {
         `${quote(name)} is no wildcard here, and no object has this name; list the names, or leave resourceNames out`,
       );
     });
-    item.resources.forEach((pattern, index) => {
+    item.resources.slice(0, MAX_FINDINGS).forEach((pattern, index) => {
       const message = patternProblem(item.group, pattern);
       if (message !== undefined)
         this.#add('warning', 'unknown-resource', [...path, 'resources', index], message);
@@ -173,6 +180,7 @@ class Linter {
   /** A resource listed in a rule that earlier rules have taken whole. */
   #deadEntries(rule: PolicyRule, index: number): void {
     rule.resources.forEach((item, number) => {
+      if (item.resources.length * item.resourceNames.length > MAX_ENTRIES) return;
       item.resources.forEach((pattern, entry) => {
         if (rule.resources.length === 1 && item.resources.length === 1) return;
         const targets = targetsOfItem({ ...item, resources: [pattern] });
@@ -193,9 +201,7 @@ class Linter {
       const only = { targets: sensitiveIn(rule, targets), verbs: bodyVerbs(rule.level) };
       const found = findRequest(this.#policy, index, only, this.#budget);
       if (found === undefined || found === 'unknown') continue;
-      const named = rule.resources.some(
-        (item) => item.resourceNames.length > 0 && targetsOfItem(item).some((t) => t.name === found.name),
-      );
+      const named = rule.resources.some((item) => item.resourceNames.includes(found.name));
       this.#add(
         named ? 'note' : 'warning',
         'sensitive-bodies',

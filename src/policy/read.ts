@@ -29,13 +29,16 @@ export interface ReadOptions {
 export interface ReadResult {
   /** Undefined exactly where kube-apiserver would refuse to start. */
   readonly policy: Policy | undefined;
-  /** Why kube-apiserver would refuse; all reasons that can be told. */
+  /** Why kube-apiserver would refuse: all reasons, up to 200 of the decoder and 200 of the validation. */
   readonly errors: readonly Problem[];
   /** What kube-apiserver reads over, and what another version would refuse. */
   readonly warnings: readonly Problem[];
   /** What was read, with its places; undefined for a text that cannot be read. */
   readonly root: Data | undefined;
 }
+
+/** More of a kind are not told: nobody reads them, and a text of a megabyte can have half a million. */
+const MAX_PROBLEMS = 200;
 
 /** What Go calls space in front of JSON. */
 const JSON_START = /^[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*\{/;
@@ -49,7 +52,7 @@ export function readPolicy(text: string | Uint8Array, options: ReadOptions = {})
     const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text;
     const decoded = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
     const document = JSON_START.test(decoded) ? readJsonDocument(decoded) : readYamlDocument(bytes);
-    const warnings: Problem[] = document.duplicates.map(({ path, at }) => ({
+    const warnings: Problem[] = document.duplicates.slice(0, MAX_PROBLEMS).map(({ path, at }) => ({
       code: 'duplicate-field',
       path,
       message: 'stands there twice; kube-apiserver takes the last one. Remove the other',
@@ -77,18 +80,20 @@ function readRoot(root: Data, warnings: Problem[], options: ReadOptions): ReadRe
   const errors: Problem[] = [...foreign.errors];
   if (foreign.stop) return { policy: undefined, errors: errors.sort(byPlace), warnings, root };
 
-  const decoder = new FieldDecoder();
+  const decoder = new FieldDecoder(MAX_PROBLEMS);
   const value = decoder.decode(root, POLICY_SCHEMA, [], undefined);
-  errors.push(...decoder.errors.map(toProblem));
-  warnings.push(...decoder.unknown.map(explainUnknown));
+  for (const error of decoder.errors) errors.push(toProblem(error));
+  for (const field of decoder.unknown) warnings.push(explainUnknown(field));
 
   const unchecked = toPolicy(value);
   const minor = options.kubernetesMinor ?? NEWEST_MINOR;
   const invalid = validatePolicy(unchecked, minor).filter(({ path }) => !isCovered(path, decoder.errors));
-  for (const { code, path, message } of invalid) {
+  for (const { code, path, message } of invalid.take(MAX_PROBLEMS)) {
     errors.push({ code, path: formatPath(path), message, position: locate(root, path) });
   }
-  if (options.kubernetesMinor === undefined) warnings.push(...warnOfAnyGroup(unchecked, root));
+  if (options.kubernetesMinor === undefined) {
+    for (const warning of warnOfAnyGroup(unchecked, root)) warnings.push(warning);
+  }
   errors.sort(byPlace);
   warnings.sort(byPlace);
   // Validated: every level and stage is one of the known.

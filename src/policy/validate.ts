@@ -34,59 +34,47 @@ const MAX_SUBDOMAIN_CHARACTERS = 253;
 
 /**
  * @param minor of Kubernetes 1.x
- * @returns what kube-apiserver would refuse; empty for a valid policy
+ * @returns what kube-apiserver would refuse, one after the other, so that nobody has to wait for more than are shown
  */
-export function validatePolicy(policy: UncheckedPolicy, minor: number): Invalid[] {
-  const invalid = validateStages(policy.omitStages, ['omitStages']);
-  policy.rules.forEach((rule, index) => {
-    invalid.push(...validateRule(rule, ['rules', index], minor));
-  });
+export function* validatePolicy(policy: UncheckedPolicy, minor: number): Generator<Invalid> {
+  yield* validateStages(policy.omitStages, ['omitStages']);
+  for (const [index, rule] of policy.rules.entries()) yield* validateRule(rule, ['rules', index], minor);
   if (policy.rules.length === 0) {
-    invalid.push({
-      code: 'no-rules',
-      path: ['rules'],
-      message: 'a policy needs at least one rule; to log everything, write "rules: [{level: Metadata}]"',
-    });
+    const message = 'a policy needs at least one rule; to log everything, write "rules: [{level: Metadata}]"';
+    yield { code: 'no-rules', path: ['rules'], message };
   }
-  return invalid;
 }
 
 type Path = readonly (string | number)[];
 
-function validateRule(rule: UncheckedRule, path: Path, minor: number): Invalid[] {
-  const invalid = [
-    ...validateLevel(rule.level, [...path, 'level']),
-    ...rule.nonResourceURLs.flatMap((url, index) => validateUrl(url, [...path, 'nonResourceURLs', index])),
-    ...rule.resources.flatMap((resources, index) =>
-      validateGroupResources(resources, [...path, 'resources', index], minor),
-    ),
-    ...validateStages(rule.omitStages, [...path, 'omitStages']),
-  ];
+function* validateRule(rule: UncheckedRule, path: Path, minor: number): Generator<Invalid> {
+  yield* validateLevel(rule.level, [...path, 'level']);
+  for (const [index, url] of rule.nonResourceURLs.entries()) {
+    yield* validateUrl(url, [...path, 'nonResourceURLs', index]);
+  }
+  for (const [index, resources] of rule.resources.entries()) {
+    yield* validateGroupResources(resources, [...path, 'resources', index], minor);
+  }
+  yield* validateStages(rule.omitStages, [...path, 'omitStages']);
   if (rule.nonResourceURLs.length > 0 && (rule.resources.length > 0 || rule.namespaces.length > 0)) {
     const other = rule.resources.length > 0 ? 'resources' : 'namespaces';
-    invalid.push({
-      code: 'resources-and-urls',
-      path: [...path, 'nonResourceURLs'],
-      message: `a rule has either nonResourceURLs or resources and namespaces; make two rules of it (this one has ${other} too)`,
-    });
+    const message = `a rule has either nonResourceURLs or resources and namespaces; make two rules of it (this one has ${other} too)`;
+    yield { code: 'resources-and-urls', path: [...path, 'nonResourceURLs'], message };
   }
-  return invalid;
 }
 
-function validateLevel(level: string, path: Path): Invalid[] {
-  if ((LEVELS as readonly string[]).includes(level)) return [];
+function* validateLevel(level: string, path: Path): Generator<Invalid> {
+  if ((LEVELS as readonly string[]).includes(level)) return;
   if (level === '') {
-    return [{ code: 'level-missing', path, message: `a level is required: one of ${LEVELS.join(', ')}` }];
-  }
-  return [{ code: 'level-unknown', path, message: unknownWord(level, 'level', LEVELS) }];
+    yield { code: 'level-missing', path, message: `a level is required: one of ${LEVELS.join(', ')}` };
+  } else yield { code: 'level-unknown', path, message: unknownWord(level, 'level', LEVELS) };
 }
 
-function validateStages(stages: readonly string[], path: Path): Invalid[] {
-  return stages.flatMap((stage, index) =>
-    (STAGES as readonly string[]).includes(stage)
-      ? []
-      : [{ code: 'stage-unknown', path: [...path, index], message: unknownWord(stage, 'stage', STAGES) }],
-  );
+function* validateStages(stages: readonly string[], path: Path): Generator<Invalid> {
+  for (const [index, stage] of stages.entries()) {
+    if ((STAGES as readonly string[]).includes(stage)) continue;
+    yield { code: 'stage-unknown', path: [...path, index], message: unknownWord(stage, 'stage', STAGES) };
+  }
 }
 
 function unknownWord(word: string, what: string, known: readonly string[]): string {
@@ -95,38 +83,28 @@ function unknownWord(word: string, what: string, known: readonly string[]): stri
   return `${quote(word)} is no ${what}${hint} (${known.join(', ')})`;
 }
 
-function validateUrl(url: string, path: Path): Invalid[] {
-  if (url === '*') return [];
-  const invalid: Invalid[] = [];
+function* validateUrl(url: string, path: Path): Generator<Invalid> {
+  if (url === '*') return;
   if (!url.startsWith('/')) {
-    invalid.push({
-      code: 'url-without-slash',
-      path,
-      message: `${quote(url)} must be "*" or start with "/", such as "/healthz*"`,
-    });
+    const message = `${quote(url)} must be "*" or start with "/", such as "/healthz*"`;
+    yield { code: 'url-without-slash', path, message };
   }
   if (url.slice(0, -1).includes('*')) {
-    invalid.push({
-      code: 'url-wildcard',
-      path,
-      message: `${quote(url)} may have "*" only once, as its last character`,
-    });
+    const message = `${quote(url)} may have "*" only once, as its last character`;
+    yield { code: 'url-wildcard', path, message };
   }
-  return invalid;
 }
 
-function validateGroupResources(item: GroupResources, path: Path, minor: number): Invalid[] {
-  const invalid: Invalid[] = [];
+function* validateGroupResources(item: GroupResources, path: Path, minor: number): Generator<Invalid> {
   const message = item.group === '' ? '' : groupProblem(item.group, minor);
-  if (message !== '') invalid.push({ code: 'group-invalid', path: [...path, 'group'], message });
+  if (message !== '') yield { code: 'group-invalid', path: [...path, 'group'], message };
   if (item.resourceNames.length > 0 && item.resources.length === 0) {
-    invalid.push({
+    yield {
       code: 'names-without-resources',
       path: [...path, 'resourceNames'],
       message: 'resourceNames need resources beside them, such as resources: ["configmaps"]',
-    });
+    };
   }
-  return invalid;
 }
 
 function groupProblem(group: string, minor: number): string {

@@ -48,9 +48,22 @@ export function findRequest(
 ): RequestAttributes | 'unknown' | undefined {
   const rule = policy.rules[index];
   if (rule === undefined) return undefined;
-  budget.left -= index;
-  if (budget.left < 0) return 'unknown';
+  const looks = (only.targets?.length ?? countTargets(rule)) * Math.max(1, rule.resources.length);
+  budget.left -= index + looks;
+  if (budget.left < 0 || looks > MAX_LOOKS_AT_TARGETS) return 'unknown';
   return new Search(policy.rules.slice(0, index), dimensionsOf(rule, only), budget).run();
+}
+
+/** A rule whose own lists multiply to more than this is not searched. */
+const MAX_LOOKS_AT_TARGETS = 500_000;
+
+/** An upper bound, without building them: resources times names may be many. */
+function countTargets(rule: PolicyRule): number {
+  let count = 2 + rule.nonResourceURLs.length;
+  for (const { resources, resourceNames } of rule.resources) {
+    count += Math.max(1, resources.length) * 2 * Math.max(1, resourceNames.length);
+  }
+  return count;
 }
 
 interface Dimensions {

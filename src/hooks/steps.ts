@@ -174,12 +174,12 @@ export async function refuse(
   const { attempts } = verdict;
   if (await call.mayDisable(userInfo, cluster.name, call.signal)) {
     const permitted = reason('ATTEMPT_BY_OPERATOR', { user: userInfo.username });
-    const decision = pass([...attempts, ...(found.notes ?? []), permitted]);
+    const decision = pass([permitted, ...(found.notes ?? []), ...attempts]);
     return onRecord(call, found, 'permitted', decision);
   }
   if (mode !== 'enforce') {
     const { datacenter } = cluster;
-    const admitted = pass([...attempts, reason('ATTEMPT_ADMITTED', { datacenter, mode })]);
+    const admitted = pass([reason('ATTEMPT_ADMITTED', { datacenter, mode }), ...attempts]);
     const decision = mode === 'audit' ? { ...admitted, warnings: [] } : admitted;
     return onRecord(call, found, 'admitted', decision);
   }

@@ -26,8 +26,9 @@ A mountPath ends with "/" here, so that /etc/a does not contain /etc/ab.
 {{/* Whether places (a list of lists of {volume, file}) are the key of an object. Arguments: prefix, places, kind, names (a CEL list), key. */}}
 {{- define "kkp-audit-webhook.cel.isKey" -}}
 {{ .places }}.all(found, size(found) > 0 && found.all(p, variables.{{ .prefix }}Volumes.exists_one(v, v.name == p.volume) && variables.{{ .prefix }}Volumes.filter(v, v.name == p.volume).all(v,
-  (has(v.{{ .kind }}) ? [v.{{ .kind }}] : has(v.projected) && size(v.projected.?sources.orValue([])) == 1 ? v.projected.sources.filter(s, has(s.{{ .kind }})).map(s, s.{{ .kind }}) : [])
-  .exists(s, (s.?secretName.orValue('') in {{ .names }} || s.?name.orValue('') in {{ .names }}) && (size(s.?items.orValue([])) == 0 ? p.file == '{{ .key }}' : s.items.exists(i, i.path == p.file && i.key == '{{ .key }}'))))))
+  [has(v.{{ .kind }}) ? [v.{{ .kind }}] : has(v.projected) && v.projected.?sources.orValue([]).all(s, has(s.{{ .kind }})) ? v.projected.?sources.orValue([]).map(s, s.{{ .kind }}) : []]
+  .exists(sources, size(sources) > 0 && sources.all(s, (s.?secretName.orValue('') in {{ .names }} || s.?name.orValue('') in {{ .names }}) && s.?items.orValue([]).all(i, i.path != p.file || i.key == '{{ .key }}'))
+  && sources.exists(s, size(s.?items.orValue([])) == 0 ? p.file == '{{ .key }}' : s.items.exists(i, i.path == p.file && i.key == '{{ .key }}'))))))
 {{- end }}
 
 {{/*

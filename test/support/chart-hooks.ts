@@ -1,0 +1,38 @@
+/** Registers what the chart renders, hooks and backstop, at a test's kube-apiserver, with the server beside it. */
+import type { JsonObject } from '../../src/kubernetes.ts';
+import type { ApiClient } from './api-client.ts';
+import { renderChart } from './helm.ts';
+
+const PATH = '/apis/admissionregistration.k8s.io/v1';
+const PLURALS: Readonly<Record<string, string>> = {
+  MutatingWebhookConfiguration: 'mutatingwebhookconfigurations',
+  ValidatingWebhookConfiguration: 'validatingwebhookconfigurations',
+  ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
+  ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
+};
+
+/**
+ * Creates the chart's webhook configurations or its backstop. It takes kube-apiserver a moment to heed them: wait for a rejection.
+ * @param server where the hooks are
+ * @returns takes them away again
+ */
+export async function registerChart(
+  client: ApiClient,
+  what: 'webhooks' | 'backstop',
+  server: { readonly url: string; readonly ca: string },
+): Promise<() => Promise<void>> {
+  const isWanted = (kind: string): boolean => kind.endsWith('WebhookConfiguration') === (what === 'webhooks');
+  const created: string[] = [];
+  for (const manifest of await renderChart({ webhooks: { url: server.url } })) {
+    const plural = PLURALS[manifest.kind ?? ''];
+    if (plural === undefined || !isWanted(manifest.kind ?? '')) continue;
+    const hooks = (manifest.webhooks ?? []) as JsonObject[];
+    for (const hook of hooks)
+      (hook.clientConfig as JsonObject).caBundle = Buffer.from(server.ca).toString('base64');
+    await client.request('POST', `${PATH}/${plural}`, manifest);
+    created.push(`${PATH}/${plural}/${manifest.metadata?.name}`);
+  }
+  return async () => {
+    for (const path of created) await client.request('DELETE', path);
+  };
+}

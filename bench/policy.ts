@@ -35,6 +35,9 @@ if (options.help) {
   process.exit(0);
 }
 
+/** Compared with where it is installed. */
+const JQ = 'jq';
+
 const requests: readonly RequestAttributes[] = REPRESENTATIVE_REQUESTS.map(({ request }) => request);
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const median = (values: number[]): number =>
@@ -233,11 +236,11 @@ async function benchReplay(): Promise<void> {
       'policy replay preset:cis',
       await measure(process.execPath, [main, 'policy', 'replay', 'preset:cis', '--log', log]),
     );
-    if (spawnSync('jq', ['--version']).status !== 0) print('  jq is not installed');
+    if (spawnSync(JQ, ['--version']).status !== 0) print('  jq is not installed');
     else
       show(
         'jq, count by user',
-        await measure('jq', ['-n', 'reduce inputs as $e ({}; .[$e.user.username] += 1)', log]),
+        await measure(JQ, ['-n', 'reduce inputs as $e ({}; .[$e.user.username] += 1)', log]),
       );
   } finally {
     rmSync(dir, { recursive: true });

@@ -12,7 +12,14 @@ import { namedPreset, PRESETS } from './presets.ts';
 import { closest, type Problem, quote } from './problem.ts';
 import { readPolicy } from './read.ts';
 import { type Concern, REPRESENTATIVE_REQUESTS, titleOf } from './requests.ts';
-import type { GroupResources, Policy, PolicyRule, Stage } from './types.ts';
+import {
+  compareLevels,
+  type GroupResources,
+  type Level,
+  type Policy,
+  type PolicyRule,
+  type Stage,
+} from './types.ts';
 import {
   findRequest,
   resourceTarget,
@@ -62,15 +69,24 @@ const MAX_ENTRIES = 20_000;
 
 type Path = readonly (string | number)[];
 
-/** Contents that nobody should find in a log. */
-const SENSITIVE: readonly { readonly what: string; readonly targets: readonly Target[] }[] = [
-  { what: 'secrets', targets: [resourceTarget('', 'secrets')] },
-  { what: 'configmaps', targets: [resourceTarget('', 'configmaps')] },
+/** Contents that nobody should find in a log, and the least level that writes them: a new token stands only in the answer. */
+const SENSITIVE: readonly {
+  readonly what: string;
+  readonly from: Level;
+  readonly targets: readonly Target[];
+}[] = [
+  { what: 'secrets', from: 'Request', targets: [resourceTarget('', 'secrets')] },
+  { what: 'configmaps', from: 'Request', targets: [resourceTarget('', 'configmaps')] },
   {
     what: 'tokenreviews (the tokens under review)',
+    from: 'Request',
     targets: [resourceTarget('authentication.k8s.io', 'tokenreviews')],
   },
-  { what: 'serviceaccounts/token (the new tokens)', targets: [resourceTarget('', 'serviceaccounts/token')] },
+  {
+    what: 'serviceaccounts/token (the new tokens)',
+    from: 'RequestResponse',
+    targets: [resourceTarget('', 'serviceaccounts/token')],
+  },
 ];
 
 const GAPS = {
@@ -197,7 +213,8 @@ class Linter {
 
   #bodies(rule: PolicyRule, index: number): void {
     if (rule.level !== 'Request' && rule.level !== 'RequestResponse') return;
-    for (const { what, targets } of SENSITIVE) {
+    for (const { what, from, targets } of SENSITIVE) {
+      if (compareLevels(rule.level, from) < 0) continue;
       const only = { targets: sensitiveIn(rule, targets), verbs: bodyVerbs(rule.level) };
       const found = findRequest(this.#policy, index, only, this.#budget);
       if (found === undefined || found === 'unknown') continue;

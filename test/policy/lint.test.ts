@@ -119,6 +119,11 @@ describe('planted faults are found', () => {
     ],
     [
       'sensitive-bodies',
+      '- {level: Request, resources: [{group: "", resources: [serviceaccounts/token]}]}\n',
+      [],
+    ],
+    [
+      'sensitive-bodies',
       '- {level: Request, verbs: [get, delete], resources: [{group: "", resources: [secrets]}]}\n',
       [],
     ],

@@ -160,8 +160,8 @@ export const REASONS = {
   },
   SIDECAR_HANDLERS: {
     kind: 'ineffective',
-    sentence: 'the sidecar "audit-logs" has {found}, which runs a command beside fluent-bit or stops it',
-    repair: 'Remove it; a probe may use httpGet.',
+    sentence: 'the sidecar "audit-logs" has {found}, which runs a command beside fluent-bit',
+    repair: 'Remove it, or use httpGet or sleep.',
   },
   SIDECAR_UNPRIVILEGED: {
     kind: 'ineffective',

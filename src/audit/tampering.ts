@@ -156,15 +156,17 @@ function judgeSidecar(spec: PodSpec, apiserver: Container, sidecar: Container): 
     if (/^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)/.test(name))
       found.push(reason('SIDECAR_ENVIRONMENT', { name }));
   }
-  for (const handler of ['postStart', 'preStop']) {
-    const given = field(sidecar.lifecycle, handler);
-    if (given !== undefined && given !== null)
-      found.push(reason('SIDECAR_HANDLERS', { found: `lifecycle.${handler}` }));
-  }
-  for (const probe of ['livenessProbe', 'readinessProbe', 'startupProbe'] as const) {
-    const command = field(sidecar[probe], 'exec');
+  const handlers: readonly (readonly [string, unknown])[] = [
+    ['lifecycle.postStart', field(sidecar.lifecycle, 'postStart')],
+    ['lifecycle.preStop', field(sidecar.lifecycle, 'preStop')],
+    ['livenessProbe', sidecar.livenessProbe],
+    ['readinessProbe', sidecar.readinessProbe],
+    ['startupProbe', sidecar.startupProbe],
+  ];
+  for (const [name, handler] of handlers) {
+    const command = field(handler, 'exec');
     if (command !== undefined && command !== null)
-      found.push(reason('SIDECAR_HANDLERS', { found: `${probe}.exec` }));
+      found.push(reason('SIDECAR_HANDLERS', { found: `${name}.exec` }));
   }
   const [user, owner] = [userOf(spec, sidecar), userOf(spec, apiserver)];
   // kube-apiserver makes its log readable for its own user alone; 0 is the user of both images.

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, (io: CliIo) => Promise<Command>>> = {
   exempt: async (io) => (await import('./exempt.ts')).exemptCommand(io),
   policy: async (io) => (await import('./policy.ts')).policyCommand(io),
   'uninstall-hooks': async (io) => (await import('./uninstall-hooks.ts')).uninstallHooksCommand(io),
+  check: async (io) => (await import('./check.ts')).checkCommand(io),
   certs: async (io) => (await import('./certs.ts')).certsCommand(io),
 };
 

@@ -1,0 +1,212 @@
+/** Reads the snapshot that the checks judge. Whatever can't be read is a part of it. */
+import { randomUUID } from 'node:crypto';
+import { type ProbeResult, sendProbe } from '../certs/probe.ts';
+import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
+import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
+import { LEASE_NAME } from '../controller/start.ts';
+import { type ClusterView, ENFORCED_LABEL, KKP_GROUP, viewCluster, viewSeed } from '../kkp.ts';
+import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
+import type { ConfigMap, Deployment, KubernetesObject, Pod } from '../kubernetes.ts';
+import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
+import type { Read, RolloutStatus, Snapshot } from './snapshot.ts';
+
+export interface GatherOptions {
+  readonly namespace: string;
+  /** Of the Deployment; undefined: the one with the chart's label. */
+  readonly name: string | undefined;
+  /** Undefined: the one in the ConfigMap of the Deployment's name. */
+  readonly config: Config | undefined;
+  readonly pre: boolean;
+  readonly nowMs: number;
+}
+
+type Query = Readonly<Record<string, string>>;
+
+const KKP_API = `${KKP_GROUP}/v1`;
+const APP_LABEL = 'app.kubernetes.io/name=kkp-audit-webhook';
+const PAGE_SIZE = 500;
+const TIMEOUT_MS = 10_000;
+const PROBES = 5;
+const PARALLEL_QUESTIONS = 16;
+
+export async function gather(client: KubeClient, options: GatherOptions): Promise<Snapshot> {
+  const { namespace, pre } = options;
+  const get = <T>(path: string, query: Query = {}): Promise<T> =>
+    client.request<T>('GET', path, { query, timeoutMs: TIMEOUT_MS });
+  const list = <T = KubernetesObject>(path: string, query: Query = {}): Promise<T[]> =>
+    listAll<T>(client, path, query);
+  const own = <T>(groupVersion: string, resource: string): Promise<Read<T[]>> =>
+    attempt(() => list<T>(resourcePath(groupVersion, resource, { namespace })));
+
+  const deployment = await attempt(() => findDeployment(client, options));
+  const config = options.config ?? (await readConfig(client, namespace, deployment));
+  const kkpNamespace = config.platform.namespace;
+  const clusters = await attempt(async () =>
+    (await list(resourcePath(KKP_API, 'clusters'))).map(viewCluster),
+  );
+  const resources = (groupVersion: string): Promise<Read<string[]>> =>
+    attempt(
+      async () =>
+        (await get<{ resources?: { name: string }[] }>(`/apis/${groupVersion}`)).resources?.map(
+          ({ name }) => name,
+        ) ?? [],
+    );
+  const account = deployment.found
+    ? (deployment.value.spec?.template?.spec?.serviceAccountName ?? 'default')
+    : '';
+  const namespaces = { own: namespace, kkp: kkpNamespace, default: 'default' };
+  // All at once: where nobody answers, each would wait for its own time to run out.
+  const reads: Reads = {
+    version: attempt(() => get('/version')),
+    admissionResources: resources(REGISTRATION_API),
+    kkpResources: resources(KKP_API),
+    kkpController: attempt(() =>
+      get<Deployment>(
+        resourcePath('apps/v1', 'deployments', {
+          namespace: kkpNamespace,
+          name: 'kubermatic-seed-controller-manager',
+        }),
+      ),
+    ),
+    seeds: attempt(async () =>
+      (await list(resourcePath(KKP_API, 'seeds', { namespace: kkpNamespace }))).map(viewSeed),
+    ),
+    clusters,
+    labelledNamespaces: attempt(async () =>
+      (await list(resourcePath('v1', 'namespaces'), { labelSelector: `${ENFORCED_LABEL}=true` })).map(
+        ({ metadata }) => metadata?.name ?? '',
+      ),
+    ),
+    deployment,
+    disruptionBudgets: own('policy/v1', 'poddisruptionbudgets'),
+    services: own('v1', 'services'),
+    endpointSlices: own('discovery.k8s.io/v1', 'endpointslices'),
+    networkPolicies: own('networking.k8s.io/v1', 'networkpolicies'),
+    configurations: attempt(() => readConfigurations(client)),
+    caSecret: attempt(() => get(resourcePath('v1', 'secrets', { namespace, name: CA_SECRET }))),
+    lease: attempt(() =>
+      get(resourcePath('coordination.k8s.io/v1', 'leases', { namespace, name: LEASE_NAME })),
+    ),
+    policies: attempt(() => list(resourcePath(REGISTRATION_API, 'validatingadmissionpolicies'))),
+    bindings: attempt(() => list(resourcePath(REGISTRATION_API, 'validatingadmissionpolicybindings'))),
+    missingRights: attempt(() =>
+      pre
+        ? askRights(client, questionsOf(INSTALL_RIGHTS, namespaces), undefined)
+        : askRights(client, questionsOf(RIGHTS, namespaces), { namespace, name: account }),
+    ),
+    workloads: attempt(async () => ({
+      deployments: await list<Deployment>(resourcePath('apps/v1', 'deployments'), {
+        fieldSelector: 'metadata.name=apiserver',
+      }),
+      pods: await list<Pod>(resourcePath('v1', 'pods'), { labelSelector: 'app=apiserver' }),
+    })),
+  };
+  const parts = await awaitAll(reads);
+  // After the rest, which would be in its way.
+  const probes = pre || !clusters.found ? undefined : await probe(client, clusters.value);
+  return { namespace, config, nowMs: options.nowMs, ...parts, probes };
+}
+
+type Part = Exclude<keyof Snapshot, 'namespace' | 'config' | 'nowMs' | 'probes'>;
+type Reads = { readonly [Key in Part]: Snapshot[Key] | Promise<Snapshot[Key]> };
+
+async function awaitAll(reads: Reads): Promise<Pick<Snapshot, Part>> {
+  const entries = Object.entries(reads).map(async ([key, read]) => [key, await read] as const);
+  return Object.fromEntries(await Promise.all(entries)) as unknown as Pick<Snapshot, Part>;
+}
+
+async function attempt<T>(read: () => Promise<T>): Promise<Read<T>> {
+  try {
+    return { found: true, value: await read() };
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    return { found: false, missing: isStatus(error, 404), problem };
+  }
+}
+
+async function listAll<T>(client: KubeClient, path: string, query: Query): Promise<T[]> {
+  const items: T[] = [];
+  let next = '';
+  do {
+    const page = await client.request<{ items?: T[]; metadata?: { continue?: string } }>('GET', path, {
+      query: { ...query, limit: PAGE_SIZE, continue: next },
+      timeoutMs: TIMEOUT_MS,
+    });
+    items.push(...(page.items ?? []));
+    next = page.metadata?.continue ?? '';
+  } while (next !== '');
+  return items;
+}
+
+type OwnDeployment = Deployment & { readonly status?: RolloutStatus };
+
+async function findDeployment(
+  client: KubeClient,
+  { namespace, name }: GatherOptions,
+): Promise<OwnDeployment> {
+  if (name !== undefined)
+    return client.request('GET', resourcePath('apps/v1', 'deployments', { namespace, name }));
+  const path = resourcePath('apps/v1', 'deployments', { namespace });
+  const [found] = await listAll<OwnDeployment>(client, path, { labelSelector: APP_LABEL });
+  if (found === undefined)
+    throw new Error(`namespace ${namespace} has no Deployment with the label ${APP_LABEL}`);
+  return found;
+}
+
+/** What the replicas read themselves; its defaults where it can't be had. */
+async function readConfig(
+  client: KubeClient,
+  namespace: string,
+  deployment: Read<Deployment>,
+): Promise<Config> {
+  const name = deployment.found ? deployment.value.metadata?.name : undefined;
+  if (name === undefined) return DEFAULT_CONFIG;
+  const path = resourcePath('v1', 'configmaps', { namespace, name });
+  const configMap = await attempt(() => client.request<ConfigMap>('GET', path));
+  const text = configMap.found ? configMap.value.data?.['config.yaml'] : undefined;
+  return text === undefined ? DEFAULT_CONFIG : parseConfig(text, `ConfigMap ${namespace}/${name}`);
+}
+
+/** @returns the questions that were answered with no */
+async function askRights(
+  client: KubeClient,
+  questions: readonly Question[],
+  account: { readonly namespace: string; readonly name: string } | undefined,
+): Promise<Question[]> {
+  const kind = account === undefined ? 'SelfSubjectAccessReview' : 'SubjectAccessReview';
+  const subject = account === undefined ? {} : asServiceAccount(account);
+  const ask = async (question: Question): Promise<boolean> => {
+    const body = {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind,
+      spec: { ...subject, resourceAttributes: { version: '*', ...question } },
+    };
+    const path = `/apis/authorization.k8s.io/v1/${kind.toLowerCase()}s`;
+    const answer = await client.request<{ status?: { allowed?: boolean } }>('POST', path, { body });
+    return answer.status?.allowed === true;
+  };
+  const missing: Question[] = [];
+  for (let i = 0; i < questions.length; i += PARALLEL_QUESTIONS) {
+    const some = questions.slice(i, i + PARALLEL_QUESTIONS);
+    const answers = await Promise.all(some.map(ask));
+    missing.push(...some.filter((_, index) => answers[index] === false));
+  }
+  return missing;
+}
+
+const asServiceAccount = ({ namespace, name }: { readonly namespace: string; readonly name: string }) => ({
+  user: `system:serviceaccount:${namespace}:${name}`,
+  groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
+});
+
+async function probe(
+  client: KubeClient,
+  clusters: readonly ClusterView[],
+): Promise<ProbeResult[] | undefined> {
+  const cluster = clusters.find(({ deleting, namespaceGuessed }) => !deleting && !namespaceGuessed);
+  if (cluster === undefined) return undefined;
+  const results: ProbeResult[] = [];
+  for (let i = 0; i < PROBES; i++)
+    results.push(await sendProbe(client, cluster.namespace, randomUUID(), () => performance.now()));
+  return results;
+}

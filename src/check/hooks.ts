@@ -1,0 +1,312 @@
+/** Whether kube-apiserver asks the hooks, believes them, and has a backstop for when they are away. */
+import { X509Certificate } from 'node:crypto';
+import { splitCertificates } from '../certs/authority.ts';
+import { type Configuration, ENFORCED_HOOKS_NAME, HOOKS_NAME, type WebhookEntry } from '../certs/publish.ts';
+import { ownText } from '../kubernetes.ts';
+import { HOOK_PATHS } from '../server.ts';
+import type { Snapshot } from './snapshot.ts';
+import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
+
+const group = 'hooks';
+const DAY_MS = 24 * 60 * 60 * 1000;
+const LIFE_FAILURE_DAYS = 7;
+const LIFE_WARNING_DAYS = 30;
+const MAX_TIMEOUT_SECONDS = 5;
+const SLOW_MS = 250;
+const TOO_SLOW_MS = 2500;
+const REPAIR_CHART = 'Upgrade the release, or install it again: the chart registers the hooks.';
+/** The kinds that the backstop judges; `deployments` is not there where a datacenter injects into pods only. */
+const BACKSTOP = ['pods', 'clusters', 'namespaces', 'configmaps', 'secrets'].map(
+  (kind) => `${kind}.${HOOKS_NAME}`,
+);
+const OPTIONAL_BACKSTOP = [`deployments.${HOOKS_NAME}`];
+
+const entriesOf = (configurations: readonly Configuration[], name?: string): readonly WebhookEntry[] =>
+  configurations
+    .filter((configuration) => name === undefined || configuration.name === name)
+    .flatMap(({ object }) => object.webhooks ?? []);
+
+const pathOf = ({ clientConfig }: WebhookEntry): string =>
+  clientConfig?.service?.path ?? URL.parse(clientConfig?.url ?? '')?.pathname ?? '';
+
+const ofHooks =
+  (judge: (configurations: readonly Configuration[], snapshot: Snapshot) => Verdict) =>
+  (snapshot: Snapshot): Verdict =>
+    ofRead(snapshot.configurations, 'the webhook configurations', (configurations) =>
+      judge(configurations, snapshot),
+    );
+
+export const HOOK_CHECKS: readonly Check[] = [
+  {
+    id: 'hooks-registered',
+    group,
+    when: 'post',
+    judge: ofHooks((configurations) => {
+      const paths = entriesOf(configurations, HOOKS_NAME).map(pathOf);
+      const missing = Object.values(HOOK_PATHS).filter(
+        (path) => !paths.some((found) => found.endsWith(path)),
+      );
+      return missing.length === 0
+        ? ok(`all hooks are registered (${entriesOf(configurations).length} entries)`)
+        : failure(
+            `no hook is registered for ${some(missing)}`,
+            `${REPAIR_CHART} See that webhooks.enabled is true.`,
+          );
+    }),
+  },
+  { id: 'hooks-point-here', group, when: 'post', judge: ofHooks(judgeTargets) },
+  { id: 'endpoints', group, when: 'post', judge: ofHooks(judgeEndpoints) },
+  {
+    id: 'hook-timeouts',
+    group,
+    when: 'post',
+    judge: ofHooks((configurations) => {
+      const slow = entriesOf(configurations).filter(
+        ({ timeoutSeconds = 10 }) => timeoutSeconds > MAX_TIMEOUT_SECONDS,
+      );
+      return slow.length === 0
+        ? ok(`kube-apiserver waits ${MAX_TIMEOUT_SECONDS} s at most`)
+        : warning(
+            `kube-apiserver waits longer than ${MAX_TIMEOUT_SECONDS} s for ${some(slow.map(({ name }) => name))}`,
+            'Set webhooks.timeoutSeconds of the chart to 5.',
+          );
+    }),
+  },
+  {
+    id: 'hook-failure-policies',
+    group,
+    when: 'post',
+    judge: ofHooks((configurations) => {
+      const wide = entriesOf(configurations, HOOKS_NAME).filter(
+        ({ failurePolicy = 'Fail' }) => failurePolicy === 'Fail',
+      );
+      return wide.length === 0
+        ? ok('outside of what is enforced no write waits for the hooks in vain')
+        : failure(
+            `failurePolicy Fail for every cluster: ${some(wide.map(({ name }) => name))}`,
+            `Fail belongs to ${ENFORCED_HOOKS_NAME} alone. ${REPAIR_CHART}`,
+          );
+    }),
+  },
+  { id: 'ca-bundle', group, when: 'post', judge: ofHooks(judgeBundles) },
+  { id: 'ca-published', group, when: 'post', judge: ofHooks(judgePublished) },
+  { id: 'certificate-life', group, when: 'post', judge: ofHooks(judgeLife) },
+  {
+    id: 'dry-run',
+    group,
+    when: 'post',
+    judge: ({ probes }) => {
+      if (probes === undefined) return ok('there is no cluster yet to try a dry run with');
+      const failed = probes.find(({ answered }) => !answered);
+      if (failed === undefined || failed.answered)
+        return ok('a dry run through kube-apiserver is judged by the hooks');
+      return failure(
+        `the hooks do not answer: ${failed.problem}`,
+        'See the lines above, and the log of kube-apiserver for "failed calling webhook".',
+      );
+    },
+  },
+  {
+    id: 'latency',
+    group,
+    when: 'post',
+    judge: ({ probes = [] }) => {
+      const times = probes.flatMap((probe) => (probe.answered ? [probe.tookMs] : [])).sort((a, b) => a - b);
+      const median = times[Math.floor(times.length / 2)];
+      if (median === undefined) return ok('there is no dry run to measure');
+      const text = `a dry run takes ${Math.round(median)} ms from here`;
+      const wayOut =
+        'See the latency of the hooks in the metrics, the CPU of the replicas, and how far kube-apiserver is from them.';
+      if (median > TOO_SLOW_MS) return failure(text, wayOut);
+      return median > SLOW_MS ? warning(text, wayOut) : ok(text);
+    },
+  },
+  { id: 'enforced-hooks', group, when: 'post', judge: ofHooks(judgeEnforced) },
+  { id: 'backstop', group, when: 'post', judge: judgeBackstop },
+  {
+    id: 'backstop-types',
+    group,
+    when: 'post',
+    judge: ({ policies }) =>
+      ofRead(policies, 'ValidatingAdmissionPolicies', (all) => {
+        const odd = all.filter(
+          ({ metadata, status }) =>
+            [...BACKSTOP, ...OPTIONAL_BACKSTOP].includes(metadata?.name ?? '') &&
+            (status?.typeChecking?.expressionWarnings ?? []).length > 0,
+        );
+        return odd.length === 0
+          ? ok('kube-apiserver finds nothing wrong with the expressions of the backstop')
+          : warning(
+              `kube-apiserver doubts expressions of ${some(odd.map(({ metadata }) => metadata?.name ?? ''))}`,
+              'See status.typeChecking of the policy, and report it with the version of Kubernetes.',
+            );
+      }),
+  },
+];
+
+function judgeTargets(configurations: readonly Configuration[], { services, namespace }: Snapshot): Verdict {
+  const entries = entriesOf(configurations);
+  const urls = [
+    ...new Set(entries.flatMap(({ clientConfig }) => URL.parse(clientConfig?.url ?? '')?.origin ?? [])),
+  ];
+  const targets = [
+    ...new Set(
+      entries.flatMap(({ clientConfig: { service } = {} }) =>
+        service ? [`${service.namespace}/${service.name}:${service.port ?? 443}`] : [],
+      ),
+    ),
+  ];
+  if (targets.length === 0)
+    return urls.length === 0
+      ? failure('the hooks point nowhere', REPAIR_CHART)
+      : ok(`the hooks point to ${some(urls)}, outside of this cluster`);
+  const foreign = targets.filter((target) => !target.startsWith(`${namespace}/`));
+  if (foreign.length > 0)
+    return failure(
+      `hooks point to ${some(foreign)}, not to namespace ${namespace}`,
+      'Give the --namespace of the release, or uninstall the other release.',
+    );
+  return ofRead(services, 'Services', (found) => {
+    const known = found.flatMap(({ metadata, spec }) =>
+      (spec?.ports ?? []).map(({ port }) => `${namespace}/${metadata?.name}:${port}`),
+    );
+    const lost = targets.filter((target) => !known.includes(target));
+    return lost.length === 0
+      ? ok(`the hooks point to ${some(targets)}`)
+      : failure(`hooks point to ${some(lost)}, where no Service is`, REPAIR_CHART);
+  });
+}
+
+function judgeEndpoints(configurations: readonly Configuration[], { endpointSlices }: Snapshot): Verdict {
+  const names = [
+    ...new Set(
+      entriesOf(configurations).flatMap(({ clientConfig: { service } = {} }) => service?.name ?? []),
+    ),
+  ];
+  if (names.length === 0) return ok('the hooks are not reached by a Service');
+  return ofRead(endpointSlices, 'EndpointSlices', (slices) => {
+    const isReady = (name: string): boolean =>
+      slices.some(
+        ({ metadata, endpoints }) =>
+          metadata?.labels?.['kubernetes.io/service-name'] === name &&
+          (endpoints ?? []).some(({ conditions }) => conditions?.ready !== false),
+      );
+    const dead = names.filter((name) => !isReady(name));
+    return dead.length === 0
+      ? ok('the Service has ready endpoints')
+      : failure(
+          `Service ${some(dead)} has no ready endpoint`,
+          'See that its selector finds the pods, and that they are ready.',
+        );
+  });
+}
+
+const bundleOf = ({ clientConfig }: WebhookEntry): string[] =>
+  splitCertificates(Buffer.from(clientConfig?.caBundle ?? '', 'base64').toString());
+
+function judgeBundles(configurations: readonly Configuration[], { nowMs }: Snapshot): Verdict {
+  const wayOut =
+    'The leader publishes the CA within seconds (or cert-manager\'s cainjector does): see its log for "can\'t be looked after now".';
+  const entries = entriesOf(configurations);
+  const empty = entries.filter((entry) => bundleOf(entry).length === 0);
+  if (empty.length > 0)
+    return failure(`no CA is published for ${some(empty.map(({ name }) => name))}`, wayOut);
+  const ended = entries.filter((entry) => bundleOf(entry).every((cert) => endOf(cert) < nowMs));
+  if (ended.length > 0)
+    return failure(`the published CA has ended for ${some(ended.map(({ name }) => name))}`, wayOut);
+  return entries.length === 0
+    ? failure('there is no hook to trust', REPAIR_CHART)
+    : ok('every hook trusts a CA that is valid');
+}
+
+/** For a CA of our own: what signs is what is trusted. */
+function judgePublished(configurations: readonly Configuration[], { caSecret }: Snapshot): Verdict {
+  return ofRead(
+    caSecret,
+    'the Secret of the own CA',
+    (secret) => {
+      const [ca] = splitCertificates(Buffer.from(ownText(secret.data, 'ca.crt') ?? '', 'base64').toString());
+      if (ca === undefined)
+        return failure(
+          `Secret ${secret.metadata?.name} holds no certificate in ca.crt`,
+          'The leader makes a new CA within seconds; see its log. Deleting the Secret is safe too.',
+        );
+      const distrusting = entriesOf(configurations).filter((entry) => !bundleOf(entry).includes(ca));
+      return distrusting.length === 0
+        ? ok('the CA that signs is the one that is trusted')
+        : failure(
+            `the CA that signs is not trusted by ${some(distrusting.map(({ name }) => name))}`,
+            'Something else writes caBundle: let no GitOps tool or cert-manager manage that field in mode self-managed.',
+          );
+    },
+    ok('certificates are not self-managed'),
+  );
+}
+
+function judgeLife(configurations: readonly Configuration[], { caSecret, nowMs }: Snapshot): Verdict {
+  const own = caSecret.found
+    ? splitCertificates(Buffer.from(ownText(caSecret.value.data, 'ca.crt') ?? '', 'base64').toString())
+    : [];
+  const published = entriesOf(configurations).map((entry) => Math.max(...bundleOf(entry).map(endOf)));
+  const endMs = own[0] === undefined ? Math.min(...published) : endOf(own[0]);
+  if (!Number.isFinite(endMs)) return failure('there is no certificate', 'See the lines above.');
+  const days = Math.floor((endMs - nowMs) / DAY_MS);
+  const text = `the CA is valid for ${days} more day(s)`;
+  const wayOut = caSecret.found
+    ? `The leader renews it 60 days before its end: see its log, or ask for it: kubectl annotate secret ${caSecret.value.metadata?.name} audit.kubermatic.k8c.io/rotate=now`
+    : "Renew it where it comes from: cert-manager's Certificate, or the Secret that is mounted.";
+  if (days < LIFE_FAILURE_DAYS) return failure(text, wayOut);
+  return days < LIFE_WARNING_DAYS ? warning(text, wayOut) : ok(text);
+}
+
+const endOf = (cert: string): number => new X509Certificate(cert).validToDate.getTime();
+
+function judgeEnforced(configurations: readonly Configuration[], { seeds }: Snapshot): Verdict {
+  const kinds = configurations.filter(({ name }) => name === ENFORCED_HOOKS_NAME);
+  if (kinds.length < 2)
+    return failure(`the configurations ${ENFORCED_HOOKS_NAME} are not both there`, REPAIR_CHART);
+  const entries = entriesOf(kinds);
+  const enforces =
+    seeds.found &&
+    seeds.value.some(({ datacenters }) =>
+      [...datacenters.values()].some(({ enforceAuditLogging }) => enforceAuditLogging),
+    );
+  const soft = entries.filter(({ failurePolicy }) => failurePolicy !== 'Fail');
+  if (soft.length > 0)
+    return failure(
+      `${some(soft.map(({ name }) => name))} should have failurePolicy Fail`,
+      "The leader puts it back where the entry differs from the chart's; see its log.",
+    );
+  if (kinds.every(({ object }) => (object.webhooks ?? []).length > 0))
+    return ok(`Fail is on for what is enforced (${entries.length} entries)`);
+  if (!enforces) return ok('no datacenter enforces audit logging, so Fail need not be on');
+  return warning(
+    'Fail is not on yet: while no replica answers, only the backstop holds',
+    'The leader switches it on once a dry run was rejected: see its log for "failurePolicy Fail stays off", and that serve has --enforced-hooks.',
+  );
+}
+
+function judgeBackstop({ policies, bindings }: Snapshot): Verdict {
+  return ofRead(policies, 'ValidatingAdmissionPolicies', (allPolicies) =>
+    ofRead(bindings, 'ValidatingAdmissionPolicyBindings', (allBindings) => {
+      const wayOut = 'Set backstop.enabled of the chart and upgrade the release.';
+      const names = allPolicies.map(({ metadata }) => metadata?.name ?? '');
+      const lost = BACKSTOP.filter((name) => !names.includes(name));
+      if (lost.length > 0) return failure(`the backstop is not there: ${some(lost)}`, wayOut);
+      const wanted = [...BACKSTOP, ...OPTIONAL_BACKSTOP.filter((name) => names.includes(name))];
+      const actions = (name: string): readonly string[] =>
+        allBindings
+          .filter(({ spec }) => spec?.policyName === name)
+          .flatMap(({ spec }) => spec?.validationActions ?? []);
+      const unbound = wanted.filter((name) => actions(name).length === 0);
+      if (unbound.length > 0) return failure(`the backstop is not bound: ${some(unbound)}`, wayOut);
+      const soft = wanted.filter((name) => !actions(name).includes('Deny'));
+      return soft.length === 0
+        ? ok(`the backstop denies (${wanted.length} policies)`)
+        : warning(
+            `the backstop only warns: ${some(soft)}`,
+            'Set backstop.actions of the chart to [Deny] when the trial is over.',
+          );
+    }),
+  );
+}

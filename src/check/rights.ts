@@ -68,7 +68,6 @@ export const RIGHTS: readonly Right[] = [
   ),
   right('own', 'coordination.k8s.io', 'leases', ['create']),
   right('own', 'coordination.k8s.io', 'leases', ['get', 'update'], [LEASE_NAME]),
-  right('own', '', 'secrets', ['create']),
   right('own', '', 'secrets', ['get', 'update'], [CA_SECRET]),
   right('kkp', KKP_GROUP, 'seeds', ['get', 'list', 'watch']),
   right('default', 'events.k8s.io', 'events', ['create', 'get', 'patch']),

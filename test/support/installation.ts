@@ -48,9 +48,14 @@ export async function install(seed: ControlPlane, options: InstallationOptions =
   const children = new Set<Child>();
   const manifests = await renderChart({ webhooks: { url: balancer.url }, ...options.values });
   const wanted = manifests.filter(options.apply ?? (({ kind }) => REGISTRATION.test(kind ?? '')));
-  const input = wanted.map((manifest) => JSON.stringify(manifest)).join('\n---\n');
-  const applied = await seed.kubectl(['apply', '--server-side', '-f', '-'], { input });
-  if (applied.code !== 0) throw new Error(applied.stderr);
+  if (wanted.length > 0) {
+    const input = wanted.map((manifest) => JSON.stringify(manifest)).join('\n---\n');
+    const applied = await seed.kubectl(['apply', '--server-side', '-f', '-'], { input });
+    if (applied.code !== 0) {
+      await balancer.stop();
+      throw new Error(applied.stderr);
+    }
+  }
   const files = find(manifests, 'ConfigMap', FULL_NAME).data as Record<string, string>;
   const file = (name: string): string => join(seed.dir, `installation-${number}-${name}`);
   for (const [name, text] of Object.entries(files)) writeFileSync(file(name), text);

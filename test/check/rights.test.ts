@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { selects } from '../../src/check/installation.ts';
+import { describeQuestion, questionsOf, RIGHTS } from '../../src/check/rights.ts';
+import { FULL_NAME, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
+
+interface Rule {
+  readonly apiGroups: string[];
+  readonly resources: string[];
+  readonly resourceNames?: string[];
+  readonly verbs: string[];
+}
+
+const NAMESPACES = { own: RELEASE.namespace, kkp: 'kubermatic', default: 'default' };
+
+describe('rights', { skip: await skipWithoutHelm('the roles that the chart renders') }, () => {
+  test('check asks for just what the chart grants', async () => {
+    const granted = (await renderChart())
+      .filter(({ kind, metadata }) => {
+        const { name = '', annotations } = metadata ?? {};
+        const isHook = annotations?.['helm.sh/hook'] !== undefined;
+        return ['Role', 'ClusterRole'].includes(kind ?? '') && !isHook && name !== `${FULL_NAME}-operator`;
+      })
+      .flatMap(({ metadata, rules }) =>
+        (rules as unknown as Rule[]).flatMap(({ apiGroups, resources, resourceNames = [''], verbs }) =>
+          apiGroups.flatMap((group) =>
+            resources.flatMap((resource) =>
+              resourceNames.flatMap((name) =>
+                verbs.map((verb) =>
+                  describeQuestion({ namespace: metadata?.namespace ?? '', group, resource, name, verb }),
+                ),
+              ),
+            ),
+          ),
+        ),
+      );
+    const asked = questionsOf(RIGHTS, NAMESPACES).map(describeQuestion);
+    assert.deepEqual([...new Set(asked)].sort(), [...new Set(granted)].sort());
+  });
+});
+
+const labels = { app: 'a', tier: 'b' };
+for (const [name, selector, expected] of [
+  ['none', undefined, false],
+  ['empty', {}, true],
+  ['equal', { matchLabels: { app: 'a' } }, true],
+  ['different', { matchLabels: { app: 'a', tier: 'c' } }, false],
+  ['In', { matchExpressions: [{ key: 'app', operator: 'In', values: ['x', 'a'] }] }, true],
+  ['NotIn', { matchExpressions: [{ key: 'app', operator: 'NotIn', values: ['a'] }] }, false],
+  [
+    'NotIn of what is not there',
+    { matchExpressions: [{ key: 'zone', operator: 'NotIn', values: ['a'] }] },
+    true,
+  ],
+  ['Exists', { matchExpressions: [{ key: 'zone', operator: 'Exists' }] }, false],
+  ['DoesNotExist', { matchExpressions: [{ key: 'zone', operator: 'DoesNotExist' }] }, true],
+] as const) {
+  test(`a label selector, ${name}`, () => assert.equal(selects(labels, selector), expected));
+}

@@ -51,8 +51,15 @@ const skip =
   (await skipWithoutControlPlane('the catalogue of attacks on a real kube-apiserver')) ||
   (await skipWithoutHelm('the hooks that the chart renders'));
 
-const AUDIT_LOGGING = { enabled: true, policyPreset: 'recommended' };
-const DATACENTERS = { enforcing: { enforceAuditLogging: true }, free: {} };
+const BACKEND = {
+  auditWebhookConfig: { name: 'audit-backend', namespace: 'kubermatic' },
+  auditWebhookInitialBackoff: '10s',
+};
+const AUDIT_LOGGING = { enabled: true, policyPreset: 'recommended', webhookBackend: BACKEND };
+const DATACENTERS = {
+  enforcing: { enforceAuditLogging: true, enforcedAuditWebhookSettings: BACKEND },
+  free: {},
+};
 
 const WHO: Readonly<Record<Who, Identity>> = {
   editor: IDENTITIES.editor,
@@ -260,6 +267,10 @@ async function furnish(world: World): Promise<void> {
     metadata: { name: 'audit-logs-fluentbit' },
     stringData: { 'fluent-bit.conf': renderFluentBitConf('bank', AUDIT_LOGGING) },
   });
+  await client.request('POST', pathOf('secrets', '', NAMESPACE), {
+    metadata: { name: 'audit-backend' },
+    stringData: { 'webhook.yaml': '{}' },
+  });
   await kkp.request(
     'POST',
     pathOf('deployments.apps', '', NAMESPACE),
@@ -289,6 +300,7 @@ function isEffective(spec: PodSpec): boolean {
 async function assertAudited(world: World): Promise<void> {
   const cluster = await world.get('clusters.kubermatic.k8c.io', 'bank');
   assert.equal(cluster.spec.auditLogging?.enabled, true, 'the Cluster stays enabled');
+  assert.deepEqual(cluster.spec.auditLogging?.webhookBackend, BACKEND, "the datacenter's backend stays");
   const deployment = await world.seed.client.find<Stored>(pathOf('deployments.apps', 'apiserver', NAMESPACE));
   if (deployment !== undefined)
     assert.ok(isEffective(deployment.spec.template.spec), 'the Deployment stays effective');

@@ -566,6 +566,13 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     apiserver(spec).env?.push({ name: 'P', valueFrom: { secretKeyRef: { name: 'tokens', key: 'a-key' } } });
     append('--audit-policy-file=$(P)')(spec);
   }),
+  deployment('an argument that is no flag', 'ARGUMENTS_STRAY', append('stray')),
+  deployment('webhook flag removed', 'WEBHOOK_FLAG_MISSING', (spec) => {
+    dropFlag(spec, '--audit-webhook-config-file');
+  }),
+  deployment('webhook of somebody else', 'WEBHOOK_FILE_ELSEWHERE', (spec) => {
+    named(spec.volumes, 'audit-webhook-backend').secret = { secretName: 'tokens' };
+  }),
   deployment(
     'any flag from a Secret',
     'ARGUMENTS_UNREADABLE',

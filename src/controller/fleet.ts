@@ -101,6 +101,9 @@ const NONE: ReadonlySet<Kind> = new Set();
 const NO_ROWS: readonly never[] = [];
 const withoutVersion = (row: Row): Row => ({ ...row, resourceVersion: '' });
 
+/** Deployments and pods are large: pages of hundreds of them, of several kinds at once, would be most of the memory that this process ever takes. */
+const PAGE_SIZE = 100;
+
 /** Secrets of webhook backends that may be watched, by name; more than a handful of names is a mistake in the settings. */
 const MAX_BACKENDS = 20;
 
@@ -281,6 +284,7 @@ export class Fleet {
       resource: selector === undefined ? resource : `${resource} with ${selector}`,
       ...narrowing,
       slim,
+      pageSize: PAGE_SIZE,
       onReplace: (items) => table.replace(items),
       onEvent: (type, item) => table.take(type, item),
     });

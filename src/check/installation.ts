@@ -75,7 +75,7 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
               : failure(
                   `the service account may not: ${some(missing.map(describeQuestion))}`,
                   'Upgrade the release with rbac.create, or bind the roles of docs/rbac.md.',
-                ),;
+                );
           })
         : warning(
             'whose rights are to be looked at is not known without the Deployment',

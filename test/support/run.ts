@@ -7,6 +7,7 @@ import { existsSync, globSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { ensureBinaries, skipWithoutControlPlane } from './binaries.ts';
 import { ALL_PROGRAMS } from './controlplane.ts';
+import { CHART_PROGRAMS } from './helm.ts';
 
 const CONCURRENCY = 2;
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -32,8 +33,9 @@ if (files.length === 0) {
 }
 
 // Before any test, so that the minutes which a first build takes are seen as such and count as no test's time.
-if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver', ALL_PROGRAMS)))
-  await ensureBinaries(ALL_PROGRAMS);
+const programs = [...ALL_PROGRAMS, ...CHART_PROGRAMS];
+if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver', programs)))
+  await ensureBinaries(programs);
 
 const runner = spawn(
   process.execPath,

@@ -1,0 +1,31 @@
+# The image that everything is built on and that Node is taken from, by digest: docs/install.md says how to find it. It is not in the result.
+ARG BUILD_IMAGE
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+COPY package.json package-lock.json ./
+# The optional packages are Node for development and the compiler's binaries: the first is not for the image, the second not for its result.
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY scripts/image-root.ts scripts/
+COPY src src
+RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json \
+  && npm prune --ignore-scripts --omit=dev --omit=optional \
+  && node scripts/image-root.ts /out dist node_modules package.json
+COPY LICENSE /out/app/
+
+FROM scratch
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="kkp-audit-webhook" \
+  org.opencontainers.image.description="Injects and enforces Kubernetes audit logging in the control planes of KKP user clusters" \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /out /
+ENV NODE_ENV=production
+WORKDIR /app
+USER 65532:65532
+EXPOSE 8443 8080
+ENTRYPOINT ["/usr/local/bin/node", "/app/dist/main.js"]
+CMD ["serve", "--host=0.0.0.0", "--ops-host=0.0.0.0"]

@@ -21,12 +21,20 @@ export interface Flag {
   readonly end: number;
 }
 
+interface Anchor {
+  readonly rank: number;
+  /** Index after its last argument. */
+  readonly end: number;
+}
+
 export interface CommandLine {
   /** False where `command` starts something that is not known to be kube-apiserver (a shell, a wrapper): its arguments mean nothing here. */
   readonly isApiserver: boolean;
   readonly flags: readonly Flag[];
   /** Those of audit logging: of repeated ones the last, which is the one that counts. */
   readonly auditFlags: ReadonlyMap<string, Flag>;
+  /** Where flags that KKP renders end, by their rank among them: what is put in goes behind one of these. */
+  readonly anchors: readonly Anchor[];
   /** Arguments that are no flags, or flags cut off before their value: kube-apiserver refuses to start with them. */
   readonly strays: readonly string[];
   /** Arguments whose text depends on an environment variable that is not in the object, so that any flag may hide in them. */
@@ -117,6 +125,7 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
   const argv = expandArguments(container);
 
   const flags: Flag[] = [];
+  const anchors: Anchor[] = [];
   const strays: string[] = [];
   const unknown: string[] = [];
   const known = (value: string): string | undefined => (isKnown(value) ? value : undefined);
@@ -131,6 +140,7 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
     const plain = PLAIN_FLAGS.get(argument);
     if (plain !== undefined && !isAmbiguous && (plain.isBoolean || index < argv.length)) {
       if (!plain.isBoolean) index += 1;
+      if (plain.rank !== undefined) anchors.push({ rank: plain.rank, end: index });
       if (keepsAll || plain.isAudit) {
         const value = plain.isBoolean ? 'true' : known(argv[index - 1] ?? '');
         flags.push({ name: plain.name, value, start, end: index });
@@ -155,6 +165,8 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
       strays.push(raw[start] ?? '');
     } else if (equals !== -1) {
       flags.push({ name, value: known(argument.slice(equals + 1)), start, end: index });
+      const rank = FLAG_RANK.get(name);
+      if (rank !== undefined) anchors.push({ rank, end: index });
     } else if (takesNext(name, argv[index])) {
       if (index >= argv.length) {
         end = start;
@@ -178,43 +190,12 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
       return keepsAll ? flags : parse(container, true).flags;
     },
     auditFlags,
+    anchors,
     strays,
     unknown,
     end,
     commandLength: command.length,
   };
-}
-
-interface PlainFlag {
-  readonly name: string;
-  readonly isBoolean: boolean;
-  readonly isAudit: boolean;
-}
-
-/** What nearly every argument is: a flag that is known, as it is written there, without "=". */
-const PLAIN_FLAGS: ReadonlyMap<string, PlainFlag> = new Map(
-  [...BOOLEAN_FLAGS, ...VALUE_FLAGS].map((name) => [
-    `--${name}`,
-    { name, isBoolean: BOOLEAN_FLAGS.has(name), isAudit: name.startsWith('audit-') },
-  ]),
-);
-
-/**
- * Whether a flag without `=` takes the next argument. A flag that no list knows is taken for a boolean where a flag follows it, but never
- * where that would let it swallow an audit flag unseen.
- */
-function takesNext(name: string, next: string | undefined): boolean {
-  if (BOOLEAN_FLAGS.has(name)) return false;
-  if (VALUE_FLAGS.has(name)) return true;
-  return next !== undefined && (!next.startsWith('-') || /^--audit[-_]/.test(next));
-}
-
-/**
- * The occurrence that counts: the last one.
- * @param name of a flag of audit logging
- */
-export function findFlag(commandLine: CommandLine, name: string): Flag | undefined {
-  return commandLine.auditFlags.get(name);
 }
 
 /**
@@ -265,6 +246,44 @@ const FLAG_RANK: ReadonlyMap<string, number> = new Map(
   ].map((name, rank) => [name, rank]),
 );
 
+interface PlainFlag {
+  readonly name: string;
+  readonly rank: number | undefined;
+  readonly isBoolean: boolean;
+  readonly isAudit: boolean;
+}
+
+/** What nearly every argument is: a flag that is known, as it is written there, without "=". */
+const PLAIN_FLAGS: ReadonlyMap<string, PlainFlag> = new Map(
+  [...BOOLEAN_FLAGS, ...VALUE_FLAGS].map((name) => [
+    `--${name}`,
+    {
+      name,
+      rank: FLAG_RANK.get(name),
+      isBoolean: BOOLEAN_FLAGS.has(name),
+      isAudit: name.startsWith('audit-'),
+    },
+  ]),
+);
+
+/**
+ * Whether a flag without `=` takes the next argument. A flag that no list knows is taken for a boolean where a flag follows it, but never
+ * where that would let it swallow an audit flag unseen.
+ */
+function takesNext(name: string, next: string | undefined): boolean {
+  if (BOOLEAN_FLAGS.has(name)) return false;
+  if (VALUE_FLAGS.has(name)) return true;
+  return next !== undefined && (!next.startsWith('-') || /^--audit[-_]/.test(next));
+}
+
+/**
+ * The occurrence that counts: the last one.
+ * @param name of a flag of audit logging
+ */
+export function findFlag(commandLine: CommandLine, name: string): Flag | undefined {
+  return commandLine.auditFlags.get(name);
+}
+
 /**
  * Where a flag goes in: behind every other occurrence of itself (the last wins, so what stands there keeps its bytes), else where KKP
  * renders it, else at the end.
@@ -274,14 +293,9 @@ export function placeFlag(commandLine: CommandLine, name: string): number {
   const occurrence = findFlag(commandLine, name);
   if (occurrence !== undefined) return occurrence.end;
   const rank = FLAG_RANK.get(name) ?? -1;
-  let best: Flag | undefined;
-  let bestRank = -1;
-  for (const flag of commandLine.flags) {
-    const flagRank = FLAG_RANK.get(flag.name) ?? -1;
-    if (flagRank < rank && flagRank !== -1 && flagRank >= bestRank) {
-      best = flag;
-      bestRank = flagRank;
-    }
+  let best: Anchor | undefined;
+  for (const anchor of commandLine.anchors) {
+    if (anchor.rank < rank && anchor.rank >= (best?.rank ?? -1)) best = anchor;
   }
   return best?.end ?? commandLine.end;
 }

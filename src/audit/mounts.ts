@@ -43,7 +43,7 @@ interface CleanMount {
   readonly mountPath: string;
 }
 
-const cleanMounts: (container: Container) => readonly CleanMount[] = rememberLast((container) =>
+export const cleanMounts: (container: Container) => readonly CleanMount[] = rememberLast((container) =>
   (container.volumeMounts ?? []).map((mount) => ({
     mount,
     mountPath: cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`),

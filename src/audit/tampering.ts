@@ -7,7 +7,7 @@ import { type Container, isJsonObject, type PodSpec, type Volume } from '../kube
 import { type Reason, reason } from '../reasons.ts';
 import { parseCommandLine } from './command-line.ts';
 import { splitImage } from './desired.ts';
-import { cleanPath, type Located } from './mounts.ts';
+import { cleanMounts, cleanPath, type Located } from './mounts.ts';
 import * as names from './names.ts';
 import { parseQuantity } from './quantity.ts';
 
@@ -99,19 +99,19 @@ export function findTampering(
  */
 function findCovered(container: Container, programs: readonly string[], files: readonly string[]): Reason[] {
   const found: Reason[] = [];
-  const cover = (path: string, by: string, what: string): void => {
-    if (by === path || path.startsWith(by === '/' ? by : `${by}/`))
-      found.push(reason('FILE_COVERED', { container: container.name, path, found: what }));
+  const isAbove = (by: string, path: string): boolean =>
+    path.startsWith(by) && (path.length === by.length || by === '/' || path[by.length] === '/');
+  const tell = (path: string, what: string): void => {
+    found.push(reason('FILE_COVERED', { container: container.name, path, found: what }));
   };
-  for (const { mountPath, name } of container.volumeMounts ?? []) {
-    const at = cleanPath(mountPath.startsWith('/') ? mountPath : `/${mountPath}`);
-    for (const path of programs) cover(path, at, `volume ${name}`);
+  for (const { mount, mountPath } of cleanMounts(container)) {
+    for (const path of programs) if (isAbove(mountPath, path)) tell(path, `volume ${mount.name}`);
   }
   const termination = container.terminationMessagePath;
   if (termination !== undefined && termination !== null && termination !== '') {
     const at = cleanPath(posix.join('/', termination));
     for (const path of [...programs, ...files.filter((file) => file !== '')])
-      cover(path, at, 'the file of terminationMessagePath');
+      if (isAbove(at, path)) tell(path, 'the file of terminationMessagePath');
   }
   return found;
 }

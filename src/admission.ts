@@ -50,7 +50,10 @@ export interface Decision {
   readonly allowed: boolean;
   /** For a person at kubectl; shown after `admission webhook "…" denied the request: `. Empty when allowed. */
   readonly message: string;
-  /** HTTP status of a denial: 403 for a policy, 422 for an object that is invalid as it stands. */
+  /**
+   * HTTP status of a denial: 403 for a policy, 400 for an object that is invalid as it stands. Not 422: of that, `kubectl edit` shows the
+   * causes of a Status alone, in the editor, and never the message.
+   */
   readonly statusCode: number;
   /** JSON Patch; empty when nothing changes. */
   readonly patch: readonly Operation[];
@@ -83,7 +86,7 @@ export function allow(extra: Partial<Omit<Decision, 'allowed' | 'message' | 'sta
 /** Refuses the write, with the sentence that a person reads. */
 export function deny(
   message: string,
-  statusCode: 403 | 422,
+  statusCode: 403 | 400,
   extra: Partial<Omit<Decision, 'allowed' | 'message' | 'statusCode' | 'patch'>> = {},
 ): Decision {
   return { ...ALLOWED, ...extra, allowed: false, message, statusCode };

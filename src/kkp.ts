@@ -64,6 +64,8 @@ export interface ClusterView {
   readonly workerName: string;
   /** Whether ENFORCED_LABEL is set. */
   readonly labelled?: true;
+  /** Of the Kubernetes 1.x that the apiserver runs, where the Cluster says. */
+  readonly kubernetesMinor?: number;
   readonly deleting: boolean;
 }
 
@@ -134,6 +136,9 @@ export function viewCluster(cluster: KubernetesObject): ClusterView {
     workerName: text(field(field(meta, 'labels'), 'worker-name')),
     ...(field(field(meta, 'labels'), ENFORCED_LABEL) === 'true' ? { labelled: true } : {}),
     deleting: text(field(meta, 'deletionTimestamp')) !== '',
+    ...readMinor(
+      text(field(field(field(cluster, 'status'), 'versions'), 'apiserver')) || text(field(spec, 'version')),
+    ),
   };
 }
 
@@ -159,6 +164,12 @@ export function viewSeed(seed: KubernetesObject): SeedView {
     auditLogging: mapping<AuditLoggingSettings>(field(spec, 'auditLogging')),
     datacenters,
   };
+}
+
+/** `1.36.2` → 36; nothing where it is no version of Kubernetes 1. */
+function readMinor(version: string): { kubernetesMinor?: number } {
+  const minor = /^v?1\.(\d{1,4})(\.|$)/.exec(version)?.[1];
+  return minor === undefined ? {} : { kubernetesMinor: Number(minor) };
 }
 
 /** The object's own field, never one of its prototype. */

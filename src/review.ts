@@ -113,7 +113,7 @@ function readManagedFields(body: Buffer): ManagedFieldsEntry[] {
 export function writeReview(request: Pick<AdmissionRequest, 'uid'>, decision: Decision): string {
   let json = `{"apiVersion":"${API_VERSION}","kind":"AdmissionReview","response":{"uid":${JSON.stringify(request.uid)},"allowed":${decision.allowed}`;
   if (!decision.allowed) {
-    const reason = decision.statusCode === 422 ? 'Invalid' : 'Forbidden';
+    const reason = decision.statusCode === 400 ? 'BadRequest' : 'Forbidden';
     const message = decision.message.replace(CONTROL_EXCEPT_NEWLINE, ' ');
     json += `,"status":{"status":"Failure","code":${decision.statusCode},"reason":"${reason}","message":${JSON.stringify(message)}}`;
   } else if (decision.patch.length > 0) {

@@ -327,7 +327,7 @@ describe('every request', () => {
     assert.ok(
       decision.allowed
         ? decision.statusCode === 200 && decision.message === ''
-        : [403, 422].includes(decision.statusCode) && decision.message !== '',
+        : [403, 400].includes(decision.statusCode) && decision.message !== '',
     );
     for (const code of decision.reasons) assert.ok(Object.hasOwn(REASONS, code), code);
     for (const text of [...decision.warnings, ...Object.values(decision.auditAnnotations)])

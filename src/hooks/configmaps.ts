@@ -32,7 +32,7 @@ export function validateConfigMap(call: Call): Answer {
   const old = request.operation === 'CREATE' ? undefined : (request.oldObject() as ConfigMap | undefined);
   return withCluster(call, (cluster, resolution) => {
     const subject = `ConfigMap ${request.namespace}/${POLICY_CONFIGMAP}`;
-    const { faults, attempts, notes } = judge(old, next, resolution);
+    const { faults, attempts, notes } = judge(old, next, resolution, cluster.kubernetesMinor);
     if (faults.length > 0) {
       const why = 'kube-apiserver would not start with this audit policy';
       return refuseInvalid(call, { subject, cluster, faults, why, resolution });
@@ -57,7 +57,12 @@ const attempt = (...attempts: Reason[]): Judged => ({ ...NOTHING, attempts });
  * @param old undefined at creation
  * @param next undefined at deletion
  */
-function judge(old: ConfigMap | undefined, next: ConfigMap | undefined, resolution: Resolution): Judged {
+function judge(
+  old: ConfigMap | undefined,
+  next: ConfigMap | undefined,
+  resolution: Resolution,
+  kubernetesMinor: number | undefined,
+): Judged {
   const enforced = mayBeEnforced(resolution);
   if (next === undefined) return enforced ? attempt(reason('POLICY_DELETED')) : NOTHING;
   const [before, after] = [readPolicyText(old), readPolicyText(next)];
@@ -65,13 +70,16 @@ function judge(old: ConfigMap | undefined, next: ConfigMap | undefined, resoluti
   // A label or another key may change beside a policy that was bad before.
   if (old !== undefined && before === after && !freezes) return NOTHING;
   if (after === undefined || after.trim() === '')
-    return enforced ? attempt(reason('POLICY_KEY_MISSING')) : NOTHING;
+    return enforced
+      ? attempt(reason('POLICY_KEY_MISSING'))
+      : { ...NOTHING, faults: [reason('POLICY_KEY_MISSING')] };
   const { value: preset, by } = settingsOf(resolution).policyPreset;
   const verdict = judgePolicyChange({
     // What is frozen is judged as if it came new: what was left alone so far would have to stay.
     oldText: freezes && before === after ? undefined : before,
     newText: after,
     enforced,
+    kubernetesMinor,
     demandedPreset: by === 'seed' && preset !== '' ? preset : undefined,
   });
   const notes = verdict.warnings.map((finding) => reason('POLICY_QUESTIONABLE', { finding }));

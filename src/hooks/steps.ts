@@ -197,7 +197,7 @@ export function refuseInvalid(
   found: Omit<Found, 'verdict'> & { readonly faults: readonly Reason[]; readonly why: string },
 ): Decision {
   const { faults, why, subject, resolution } = found;
-  const denied = deny(explainInvalid(subject, why, faults), 422, {
+  const denied = deny(explainInvalid(subject, why, faults), 400, {
     reasons: faults.map(({ code }) => code),
     auditAnnotations: annotate(faults),
     log: describe(resolution),

@@ -483,7 +483,7 @@ describe('the answer', () => {
       allowed: false,
       status: { status: 'Failure', code: 403, reason: 'Forbidden', message: 'No.\nNever [2J.' },
     });
-    assert.equal((answer(deny('x', 422)).status as Json).reason, 'Invalid');
+    assert.equal((answer(deny('x', 400)).status as Json).reason, 'BadRequest');
   });
 
   test('audit annotations and an odd uid', () => {

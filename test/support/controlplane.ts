@@ -64,6 +64,8 @@ interface KubectlOptions {
   /** Standard input, for `-f -`. */
   readonly input?: string;
   readonly cwd?: string;
+  /** More of the environment, such as KUBE_EDITOR. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface ControlPlane {
@@ -331,7 +333,7 @@ class Starting {
     return new Promise((resolve, reject) => {
       const child = spawn(this.#binaries.kubectl, [...args, ...asArgs], {
         cwd: options.cwd,
-        env: { ...process.env, KUBECONFIG: kubeconfig, HOME: this.#dir },
+        env: { ...process.env, KUBECONFIG: kubeconfig, HOME: this.#dir, ...options.env },
       });
       let stdout = '';
       let stderr = '';

@@ -3,16 +3,25 @@ import type { Server } from 'node:https';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 
+/** Node puts names with commas or quotes, which could look like several, into JSON strings. */
+const ALTERNATIVE_NAME = /(?:^|, )[A-Za-z ]+:("(?:[^"\\]|\\.)*"|[^,]*)/gy;
+
+function unquote(name: string): string {
+  try {
+    return String(JSON.parse(name));
+  } catch {
+    return name;
+  }
+}
+
 /** The common name, and the alternative names without their type. */
 export function namesOf({
   subject,
   subjectaltname,
 }: Pick<PeerCertificate, 'subject' | 'subjectaltname'>): string[] {
-  const alternative = (subjectaltname ?? '')
-    .split(', ')
-    // A name with a comma or quotes comes quoted; none that is asked for has any.
-    .map((entry) => entry.replace(/^(?:DNS|IP Address|URI|email):/, ''))
-    .filter((name) => name !== '');
+  const alternative = [...(subjectaltname ?? '').matchAll(ALTERNATIVE_NAME)].map(([, name = '']) =>
+    name.startsWith('"') ? unquote(name) : name,
+  );
   return [...[subject?.CN ?? []].flat(), ...alternative];
 }
 

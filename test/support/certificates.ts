@@ -1,4 +1,13 @@
 /** Certificates for tests' servers on 127.0.0.1. */
+import { webcrypto } from 'node:crypto';
+import {
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
 import { issueCa, issueServerCertificate, type KeyPair } from '../../src/certificates.ts';
 import { readTls, type TlsMaterial } from '../../src/tls.ts';
 
@@ -18,4 +27,37 @@ export async function testCa(): Promise<TestCa> {
       return readTls(pair.cert, pair.key, { certFile: 'tls.crt', keyFile: 'tls.key' });
     },
   };
+}
+
+/** A client certificate by that CA, with that common name and those alternative names. */
+export async function issueClientCertificate(
+  ca: KeyPair,
+  commonName: string,
+  alternativeNames: readonly string[] = [],
+): Promise<KeyPair> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const issuer = new X509Certificate(ca.cert);
+  const [der] = PemConverter.decode(ca.key);
+  const certificate = await X509CertificateGenerator.create({
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+    subject: `CN=${commonName}`,
+    issuer: issuer.subjectName,
+    publicKey: keys.publicKey,
+    signingKey: await webcrypto.subtle.importKey('pkcs8', der as ArrayBuffer, algorithm, false, ['sign']),
+    signingAlgorithm: algorithm,
+    extensions: [
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
+      ...(alternativeNames.length === 0
+        ? []
+        : [
+            new SubjectAlternativeNameExtension(
+              alternativeNames.map((value) => ({ type: 'dns' as const, value })),
+            ),
+          ]),
+    ],
+  });
+  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
+  return { cert: certificate.toString('pem'), key };
 }

@@ -135,7 +135,7 @@ describe('broken policies through kubectl', {
   test('kubectl edit: a slip is refused, the text is kept for the person, and what is stored stays', async () => {
     const before = await stored();
     const editor = path.join(seed.dir, 'slip.sh');
-    writeFileSync(editor, '#!/bin/sh\nsed -i "s/level: Metadata/level: Metdata/" "$1"\n');
+    writeFileSync(editor, '#!/bin/sh\nsed -i "s/Metadata/Metdata/" "$1"\n');
     chmodSync(editor, 0o755);
     const args = ['-n', 'cluster-policies', 'edit', 'configmap', 'audit-config'];
     const { code, stderr } = await seed.kubectl(args, { as: IDENTITIES.alice, env: { KUBE_EDITOR: editor } });

@@ -298,7 +298,8 @@ export class Controller {
   async #refresh(name: string, run: Run): Promise<void> {
     const cluster = this.#cluster(name);
     if (cluster === undefined || this.#fleet === undefined) return;
-    await run.limiter.take(run.signal);
+    const isRolling = this.#assessments.get(name)?.sinceMs !== undefined;
+    await (isRolling ? run.rolloutLimiter : run.limiter).take(run.signal);
     await this.#fleet.refresh(cluster.namespace, run.signal);
   }
 
@@ -310,7 +311,8 @@ export class Controller {
     const { cluster } = assessment;
     const { logger, isLeader } = this.#options;
     if (action.method === 'REFRESH') return this.#refresh(cluster, run);
-    await run.limiter.take(run.signal);
+    const isRolling = assessment.sinceMs !== undefined || action.name === 'startRollout';
+    await (isRolling ? run.rolloutLimiter : run.limiter).take(run.signal);
     if (!isLeader() || run.signal.aborted) throw new NotLeading();
     const log = { cluster, action: action.name };
     try {
@@ -457,6 +459,8 @@ const explainDrift = ({ drift }: Assessment): string => drift.map((code) => DRIF
 class Run {
   readonly signal: AbortSignal;
   readonly limiter = new RateLimiter({ perSecond: REQUESTS_PER_SECOND, burst: REQUEST_BURST });
+  /** Clusters in flight do not queue behind those that wait and are only prepared. */
+  readonly rolloutLimiter = new RateLimiter({ perSecond: REQUESTS_PER_SECOND, burst: REQUEST_BURST });
   stateChanged = true;
   scanAll = false;
   #woken = false;

@@ -198,6 +198,7 @@ export interface Assessment {
   readonly start: Action | undefined;
 }
 
+const BEFORE_ITS_TURN: ReadonlySet<ActionName> = new Set(['createPolicy', 'refresh']);
 /** What KKP puts into an `audit-config` that it makes. */
 const KKP_DEFAULT = 'preset metadata';
 
@@ -260,7 +261,7 @@ export function readRollout(cluster: ClusterView): number | undefined {
 /** One cluster on its way through the rules; a rule adds what is wrong and what to do. */
 class Work {
   readonly drift = new Set<DriftCode>();
-  readonly actions: Action[] = [];
+  actions: Action[] = [];
   readonly #facts: ClusterFacts;
   readonly #settings: Settings;
   readonly #nowMs: number;
@@ -298,7 +299,10 @@ class Work {
     }
     if (deployment !== undefined && !deployment.deleting) this.#ensureDeployment(deployment);
     this.#removeLeftovers();
-    this.#advance();
+    if (this.#isInFlight) this.#advance();
+    // What waits for its turn is prepared in its turn; only what its pods can't start without is there before.
+    else if (this.#disruptive.length > 0)
+      this.actions = this.actions.filter(({ name }) => BEFORE_ITS_TURN.has(name));
   }
 
   state(wanted: boolean): ComplianceState {
@@ -603,7 +607,6 @@ class Work {
 
   /** Brings a cluster in flight forward, or to its end. */
   #advance(): void {
-    if (!this.#isInFlight) return;
     const { deployment } = this.#facts;
     if (this.#alignment !== undefined) {
       this.actions.push(this.#patchCluster('alignCluster', this.#alignment, {}));

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { settingsOf } from '../../src/audit/enforce.ts';
 import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG, DEFAULT_DATACENTER_OPTIONS } from '../../src/config.ts';
+import { fluentBitData, ownSecret } from '../../src/controller/objects.ts';
 import {
   type Action,
   type Assessment,
@@ -103,19 +105,10 @@ function facts(given: Given = {}): ClusterFacts {
     deniesEgress: false,
     unread: new Set(),
   };
-  // The Secret of ours, as the plan would have it written.
-  const tuned = assess(base, NOW_MS).actions.find(({ name }) => name === 'writeTuning')
-    ?.body as KubernetesObject;
-  const ownSecrets = new Map(
-    tuned === undefined
-      ? []
-      : [
-          [
-            'audit-logs-fluentbit-tuned',
-            viewObject({ ...tuned, metadata: { ...tuned.metadata, ...meta } }, true),
-          ],
-        ],
-  );
+  const settings = settingsOf(resolution);
+  const tuned = ownSecret('audit-logs-fluentbit-tuned', fluentBitData(settings)) as KubernetesObject;
+  const view = viewObject({ ...tuned, metadata: { ...tuned.metadata, ...meta } }, true);
+  const ownSecrets = new Map(settings.enabled.value ? [[view.name, view]] : []);
   return { ...base, ownSecrets, ...given.facts };
 }
 

@@ -65,7 +65,7 @@ const children: ChildProcess[] = [];
 const canPin = availableParallelism() > 1 && spawnSync('taskset', ['-V']).status === 0;
 const [LOAD_CORE, SERVER_CORE] = [0, 1];
 const PATH = HOOK_PATHS['mutate-deployments'];
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 60_000;
 
 /** The Cluster of the payload, where audit logging is enforced. */
 const STATE = `

@@ -67,8 +67,8 @@ export interface FineRow extends Row {
 
 export const NAMESPACE = 'cluster-bank';
 export const OPT_OUT = 'kubermatic.k8c.io/skip-audit-logging-enforcement';
-export const UNTIL = 'audit.kubermatic.k8c.io/exempt-until';
-export const WHY = 'audit.kubermatic.k8c.io/exempt-reason';
+const UNTIL = 'audit.kubermatic.k8c.io/exempt-until';
+const WHY = 'audit.kubermatic.k8c.io/exempt-reason';
 export const LABEL = 'audit.kubermatic.k8c.io/enforced';
 const POLICY = 'audit-config';
 const SECRET = 'audit-logs-fluentbit';

@@ -13,7 +13,6 @@ export const ENFORCED_LABEL = 'audit.kubermatic.k8c.io/enforced';
 export const CLUSTER_NAMESPACE_PREFIX = 'cluster-';
 
 export const POLICY_PRESETS = ['', 'metadata', 'recommended', 'minimal'] as const;
-type PolicyPreset = (typeof POLICY_PRESETS)[number];
 
 /** A section of fluent-bit's configuration. KKP's API has maps of strings; a list of values repeats the key. */
 export type FluentBitSection = Readonly<Record<string, string | readonly string[]>>;

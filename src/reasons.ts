@@ -255,7 +255,7 @@ export const REASONS = {
   },
   POLICY_LOGS_LESS: {
     kind: 'attempt',
-    sentence: 'the policy would log less: {difference}',
+    sentence: 'the policy logs too little: {difference}',
     repair: 'Keep what was logged; to add to it is fine.',
   },
   POLICY_FROZEN: {

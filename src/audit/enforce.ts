@@ -162,6 +162,7 @@ export const explainInvalid = (subject: string, why: string, faults: readonly Re
 
 function list(reasons: readonly Reason[]): string {
   const shown = reasons.slice(0, MAX_LINES).map((given) => `${explainReason(given)} [${given.code}]`);
-  const more = reasons.length > MAX_LINES ? `; and ${reasons.length - MAX_LINES} more` : '';
+  const rest = [...new Set(reasons.slice(MAX_LINES).map(({ code }) => code))];
+  const more = rest.length > 0 ? `; and ${reasons.length - MAX_LINES} more [${rest.join(', ')}]` : '';
   return `${shown.join('; ')}${more}`;
 }

@@ -8,7 +8,16 @@ import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { type Child, removeFolder, startChild, temporaryFolder } from '../support/children.ts';
 import { type ControlPlane, freePort, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
-import { CHART, find, helm, type Manifest, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
+import {
+  CHART,
+  find,
+  HELM_VERSIONS,
+  helm,
+  type Manifest,
+  RELEASE,
+  renderChart,
+  skipWithoutHelm,
+} from '../support/helm.ts';
 import { IDENTITIES } from '../support/identities.ts';
 import { renderPolicyPreset } from '../support/kkp-objects.ts';
 import {
@@ -282,6 +291,47 @@ describe('the server with no more than the chart grants', { skip }, () => {
     await seed.client.as(IDENTITIES.alice).send('PATCH', `${CLUSTERS_PATH}/held`, attempt);
     await until('the Event to count', uses('patch events.events.k8s.io'));
   });
+
+  for (const version of HELM_VERSIONS)
+    test(`judges every write while the release is upgraded and rolled back (${version})`, async () => {
+      const answers: string[] = [];
+      let isDone = false;
+      const writeOn = async (): Promise<void> => {
+        while (!isDone) {
+          const { body } = await seed.client
+            .as(IDENTITIES.alice)
+            .send('PATCH', `${CLUSTERS_PATH}/held?dryRun=All`, {
+              spec: { auditLogging: { enabled: false } },
+            });
+          answers.push(String(body.message));
+        }
+      };
+      const writers = [writeOn(), writeOn()];
+      const options = { kubeconfig: seed.adminKubeconfig };
+      const where = ['--namespace', RELEASE.namespace];
+      // Helm 4 takes over what Helm 3 has applied from the client's side.
+      const take = version === 'helm4' ? ['--server-side=true', '--force-conflicts'] : [];
+      const more = { ...values, webhooks: { ...(values.webhooks as JsonObject), timeoutSeconds: 4 } };
+      for (const [args, given] of [
+        [['upgrade', RELEASE.name, CHART, ...where, ...take], more],
+        [['upgrade', RELEASE.name, CHART, ...where, ...take], values],
+        [['rollback', RELEASE.name, ...where], undefined],
+      ] as const) {
+        const { code, stderr } = await helm(
+          version,
+          args,
+          given === undefined ? options : { ...options, values: given },
+        );
+        assert.equal(code, 0, stderr);
+      }
+      isDone = true;
+      await Promise.all(writers);
+      assert.ok(answers.length > 50);
+      const unjudged = answers.filter(
+        (answer) => !/admission webhook "mutate-clusters\..* denied the request/s.test(answer),
+      );
+      assert.deepEqual(unjudged, []);
+    });
 
   test('takes its parts away where they are no longer wanted', async () => {
     await patch(`${SEEDS_PATH}/kubermatic`, {

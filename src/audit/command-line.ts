@@ -30,7 +30,6 @@ interface Anchor {
 export interface CommandLine {
   /** False where `command` starts something that is not known to be kube-apiserver (a shell, a wrapper): its arguments mean nothing here. */
   readonly isApiserver: boolean;
-  readonly flags: readonly Flag[];
   /** Those of audit logging: of repeated ones the last, which is the one that counts. */
   readonly auditFlags: ReadonlyMap<string, Flag>;
   /** Where flags that KKP renders end, by their rank among them: what is put in goes behind one of these. */
@@ -112,14 +111,17 @@ function skipProgram(argv: readonly string[], commandLength: number): number {
  * Parses the command line of a container.
  * @param container the container that should run kube-apiserver
  */
-export const parseCommandLine: (container: Container) => CommandLine = rememberLast((container) =>
-  parse(container, false),
+export const parseCommandLine: (container: Container) => CommandLine = rememberLast(
+  (container) => parse(container, false).commandLine,
 );
 
+/** Every flag of a command line, in order; `parseCommandLine` keeps those that decisions ask for. */
+export const listFlags = (container: Container): readonly Flag[] => parse(container, true).flags;
+
 /**
- * @param keepsAll whether flags of other things than audit logging are kept at once, and not only when they are asked for: hardly anybody does
+ * @param keepsAll whether known flags of other things than audit logging are kept as well
  */
-function parse(container: Container, keepsAll: boolean): CommandLine {
+function parse(container: Container, keepsAll: boolean): { commandLine: CommandLine; flags: Flag[] } {
   const command = container.command ?? [];
   const raw = [...command, ...(container.args ?? [])];
   const argv = expandArguments(container);
@@ -184,11 +186,9 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
   }
   const auditFlags = new Map<string, Flag>();
   for (const flag of flags) if (flag.name.startsWith('audit-')) auditFlags.set(flag.name, flag);
-  return {
-    isApiserver: first !== -1,
-    get flags() {
-      return keepsAll ? flags : parse(container, true).flags;
-    },
+  const isApiserver = first !== -1;
+  const commandLine = {
+    isApiserver,
     auditFlags,
     anchors,
     strays,
@@ -196,6 +196,7 @@ function parse(container: Container, keepsAll: boolean): CommandLine {
     end,
     commandLength: command.length,
   };
+  return { commandLine, flags };
 }
 
 /**

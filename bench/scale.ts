@@ -19,6 +19,8 @@ const { values: options } = parseArgs({
     clusters: { type: 'string', default: '10000' },
     late: { type: 'string', default: '200' },
     'rest-seconds': { type: 'string', default: '120' },
+    /** Options of Node itself, such as --node=--max-old-space-size=160. */
+    node: { type: 'string', multiple: true },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -27,8 +29,6 @@ const LATE = Number(options.late);
 const REST_SECONDS = Number(options['rest-seconds']);
 const LIMIT_MS = 120_000;
 const CONFIG = 'defaults: { rollout: { maxInFlight: 10, graceSeconds: 0 } }\n';
-/** Without a limit, V8 lets garbage grow before it collects; the chart sets the same. */
-const HEAP_MEGABYTES = 160;
 
 const dir = mkdtempSync(join(tmpdir(), 'kkp-audit-webhook-scale-'));
 const children: ChildProcess[] = [];
@@ -89,7 +89,7 @@ async function main(): Promise<void> {
       '-c',
       '1',
       process.execPath,
-      `--max-old-space-size=${HEAP_MEGABYTES}`,
+      ...(options.node ?? []),
       main,
       'serve',
       '--port=0',

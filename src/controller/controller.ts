@@ -250,7 +250,15 @@ export class Controller {
       return undefined;
     }
     const before = this.#assessments.get(name);
-    const assessment = assess(this.#fleet.facts(cluster), this.#nowMs());
+    let assessment: Assessment;
+    try {
+      assessment = assess(this.#fleet.facts(cluster), this.#nowMs());
+    } catch (error) {
+      // A fault about one Cluster must not stop the work on the others.
+      this.#assessments.delete(name);
+      this.#options.logger.error({ cluster: name, err: error }, 'controller: a cluster can not be judged');
+      return undefined;
+    }
     this.#assessments.set(name, assessment);
     if (before?.state !== assessment.state) this.#tellState(before, assessment);
     return assessment;

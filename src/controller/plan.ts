@@ -94,7 +94,8 @@ export const DRIFT = {
   POLICY_NOT_PRESET: { disruptive: true, sentence: 'ConfigMap audit-config is not the preset that is set' },
   POLICY_KEPT: {
     disruptive: false,
-    sentence: 'ConfigMap audit-config was put back by its owner and is left as it is',
+    sentence:
+      'ConfigMap audit-config is not the preset, but immutable or put back by its owner, and is left as it is',
   },
   POLICY_MISSING: { disruptive: false, sentence: 'ConfigMap audit-config is missing' },
   FLUENTBIT_MISSING: { disruptive: false, sentence: 'Secret audit-logs-fluentbit is missing' },
@@ -416,14 +417,14 @@ class Work {
     const preset = this.#settings.policyPreset.value;
     // Without a preset the text is whoever's wrote it.
     if (preset === '' || !PRESETS.has(preset) || policy.meaning === meaningOf(wanted.text)) return;
-    if (policy.content === policy.replaced) {
+    if (policy.content === policy.replaced || policy.immutable) {
       this.drift.add('POLICY_KEPT');
       return;
     }
     this.drift.add('POLICY_NOT_PRESET');
     // A KKP that writes revision labels replaces it by itself.
     const isOurTurn = deployment !== undefined && (!deployment.tracksRevisions || this.#isGraceOver);
-    if (!this.#isInFlight || !isOurTurn || this.#alignment !== undefined || policy.immutable) return;
+    if (!this.#isInFlight || !isOurTurn || this.#alignment !== undefined) return;
     this.actions.push({
       name: 'replacePolicy',
       method: 'PATCH',

@@ -1,0 +1,273 @@
+/**
+ * Months of rotations in a moment: two replicas, a clock that the test moves, short life times, and an API whose time jumps. After every step what a
+ * replica serves must be what kube-apiserver trusts.
+ */
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { splitCertificates } from '../../src/certs/authority.ts';
+import { HOOKS_NAME, type WebhookConfiguration } from '../../src/certs/publish.ts';
+import { Registrar } from '../../src/certs/registrar.ts';
+import { SelfManaged } from '../../src/certs/self-managed.ts';
+import { KubeClient } from '../../src/kube/client.ts';
+import type { JsonObject, Secret } from '../../src/kubernetes.ts';
+import type { TlsMaterial } from '../../src/tls.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { testLog } from '../support/log.ts';
+import { plainCredentials, readJson, sendJson, sendStatus, startStubApi } from '../support/stub-api.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const TIMINGS = { lifetimeMs: 30 * DAY, renewBeforeMs: 10 * DAY, overlapMs: HOUR, retireAfterMs: 5 * HOUR };
+const SETTLE_MS = 60_000;
+const HOOKS = ['mutating', 'validating'].map((kind) => `/${kind}webhookconfigurations/${HOOKS_NAME}`);
+
+/** The little of kube-apiserver that is needed: one Secret and two webhook configurations, with conditional writes, and its own time. */
+async function startApi(t: TestContext) {
+  const world = { wallMs: Date.UTC(2026, 0, 1), isAway: false, secret: undefined as Secret | undefined };
+  const hooks = new Map<string, WebhookConfiguration>(
+    HOOKS.map((path) => [
+      path,
+      { metadata: { resourceVersion: '1' }, webhooks: [{ name: 'a' }, { name: 'b' }] },
+    ]),
+  );
+  let version = 1;
+  const next = (metadata: object | undefined) => ({ ...metadata, resourceVersion: String(++version) });
+  const isStale = (
+    stored: JsonObject | WebhookConfiguration | Secret | undefined,
+    given: { metadata?: { resourceVersion?: string } },
+  ) => given.metadata?.resourceVersion !== (stored as Secret | undefined)?.metadata?.resourceVersion;
+  const api = await startStubApi(t, async (request, response, url) => {
+    if (world.isAway) return response.destroy();
+    const { pathname } = url;
+    const body = request.method === 'GET' ? {} : ((await readJson(request)) as Secret & WebhookConfiguration);
+    if (pathname.endsWith('/configmaps')) {
+      assert.equal(url.searchParams.get('dryRun'), 'All');
+      return sendJson(
+        response,
+        { metadata: { creationTimestamp: new Date(world.wallMs).toISOString() } },
+        201,
+      );
+    }
+    if (pathname.includes('/secrets')) {
+      if (request.method === 'GET')
+        return world.secret === undefined
+          ? sendStatus(response, 404, 'NotFound', 'none', 'x')
+          : sendJson(response, world.secret);
+      if (request.method === 'POST' ? world.secret !== undefined : isStale(world.secret, body))
+        return sendStatus(response, 409, 'Conflict');
+      world.secret = { ...body, metadata: next(body.metadata) };
+      return sendJson(response, world.secret);
+    }
+    const path = HOOKS.find((known) => pathname.endsWith(known));
+    const stored = hooks.get(path ?? '');
+    if (path === undefined || stored === undefined) return sendStatus(response, 404, 'NotFound', 'none', 'x');
+    if (request.method === 'PATCH') {
+      if (isStale(stored, body)) return sendStatus(response, 409, 'Conflict');
+      const changes = new Map((body.webhooks ?? []).map((entry) => [entry.name, entry]));
+      const webhooks = (stored.webhooks ?? []).map((entry) => ({ ...entry, ...changes.get(entry.name) }));
+      hooks.set(path, { metadata: next(stored.metadata) as JsonObject, webhooks });
+    }
+    return sendJson(response, hooks.get(path));
+  });
+  const trusted = (): string[][] =>
+    [...hooks.values()].flatMap(({ webhooks = [] }) =>
+      webhooks.map(({ clientConfig }) =>
+        splitCertificates(Buffer.from(clientConfig?.caBundle ?? '', 'base64').toString()),
+      ),
+    );
+  return { url: api.url, world, trusted };
+}
+
+class Replica {
+  readonly registrar: Registrar;
+  readonly source: SelfManaged;
+  isLeader = false;
+  served: TlsMaterial | undefined;
+
+  constructor(client: KubeClient, clock: FakeClock) {
+    const { logger } = testLog();
+    this.source = new SelfManaged({
+      client,
+      logger,
+      namespace: 'own',
+      secretName: 'ca',
+      serverNames: ['127.0.0.1', 'hooks.own.svc'],
+      timings: TIMINGS,
+      settleMs: SETTLE_MS,
+      clock,
+      onChange: (tls) => {
+        this.served = tls;
+      },
+    });
+    this.registrar = new Registrar({
+      client,
+      logger,
+      source: this.source,
+      isLeader: () => this.isLeader,
+      enforcedHooks: undefined,
+      probeNamespace: () => undefined,
+      clock,
+      tickMs: 1000,
+    });
+  }
+}
+
+async function startWorld(t: TestContext) {
+  const api = await startApi(t);
+  const clock = new FakeClock();
+  const client = new KubeClient(plainCredentials(api.url));
+  t.after(() => client.close());
+  const replicas = [new Replica(client, clock), new Replica(client, clock)] as const;
+  replicas[0].isLeader = true;
+  /** Time passes, for all alike, and each replica looks twice: what one writes the other one sees. */
+  const pass = async (ms: number): Promise<void> => {
+    clock.advance(ms);
+    api.world.wallMs += ms;
+    for (const { registrar } of [...replicas, ...replicas]) await registrar.tick();
+  };
+  const assertBelieved = (when: string): void => {
+    for (const [i, { served }] of replicas.entries()) {
+      assert.ok(served, `${when}: replica ${i} serves something`);
+      const leaf = new X509Certificate(served.cert);
+      const now = api.world.wallMs;
+      assert.ok(
+        served.notBefore.getTime() <= now && now < served.notAfter.getTime(),
+        `${when}: replica ${i} serves what is valid now`,
+      );
+      for (const bundle of api.trusted())
+        assert.ok(
+          bundle.some((cert) => leaf.verify(new X509Certificate(cert).publicKey)),
+          `${when}: every hook trusts what replica ${i} serves`,
+        );
+    }
+  };
+  const ca = (): string => Buffer.from(api.world.secret?.data?.['ca.crt'] ?? '', 'base64').toString();
+  return { api, clock, replicas, pass, assertBelieved, ca };
+}
+
+test('over three months of rotations, with leaders that change, what is served is trusted at every step', async (t) => {
+  const { api, replicas, pass, assertBelieved, ca } = await startWorld(t);
+  await pass(0);
+  const seen = new Set<string>();
+  let most = 0;
+  for (let hours = 0; hours < 90 * 24; hours += 8) {
+    const leader = Math.floor(hours / 100) % 2;
+    for (const [i, replica] of replicas.entries()) replica.isLeader = i === leader;
+    await pass(8 * HOUR);
+    assertBelieved(`after ${hours} hours`);
+    seen.add(ca());
+    most = Math.max(most, ...api.trusted().map((bundle) => bundle.length));
+  }
+  assert.ok(seen.size >= 4 && seen.size <= 6, `${seen.size} CAs in 90 days, each of which signs for 20`);
+  assert.equal(most, 2, 'never more than two are trusted');
+});
+
+for (const [name, jumpMs] of [
+  ['40 days ahead', 40 * DAY],
+  ['40 days back', -40 * DAY],
+  ['10 years ahead', 3650 * DAY],
+  ['an hour back', -HOUR],
+] as const) {
+  test(`when the time of kube-apiserver jumps ${name}, what is served is valid again within two looks`, async (t) => {
+    const { api, pass, assertBelieved } = await startWorld(t);
+    await pass(0);
+    await pass(2 * DAY);
+    api.world.wallMs += jumpMs;
+    await pass(HOUR);
+    await pass(2 * SETTLE_MS);
+    assertBelieved('after the jump');
+    api.world.wallMs -= jumpMs;
+    await pass(HOUR);
+    await pass(2 * SETTLE_MS);
+    assertBelieved('after the way back');
+  });
+}
+
+test('the clock of the machine has no say', async (t) => {
+  const { pass, assertBelieved } = await startWorld(t);
+  t.mock.timers.enable({ apis: ['Date'], now: Date.UTC(2040, 0, 1) });
+  await pass(0);
+  await pass(DAY);
+  assertBelieved('fourteen years ahead');
+});
+
+for (const [name, breakSecret] of [
+  ['emptied', (secret: Secret) => ({ ...secret, data: {} })],
+  ['another key', (secret: Secret) => ({ ...secret, data: { ...secret.data, 'ca.key': 'AAAA' } })],
+  ['deleted', () => undefined],
+] as const) {
+  test(`a Secret that is ${name} takes no replica down, and is made anew`, async (t) => {
+    const { api, replicas, pass, assertBelieved, ca } = await startWorld(t);
+    await pass(0);
+    await pass(DAY);
+    const old = ca();
+    const served = replicas.map((replica) => replica.served);
+    api.world.secret = breakSecret(api.world.secret ?? {});
+    replicas[0].isLeader = false;
+    await pass(1000);
+    if (api.world.secret !== undefined && name !== 'deleted')
+      assert.deepEqual(
+        replicas.map((replica) => replica.served),
+        served,
+        'without a leader all stays as it is',
+      );
+    assertBelieved('without a leader');
+    replicas[1].isLeader = true;
+    await pass(1000);
+    assertBelieved('as soon as somebody leads');
+    await pass(2 * SETTLE_MS);
+    await pass(2 * SETTLE_MS);
+    assertBelieved('at last');
+    assert.notEqual(ca(), old);
+    for (const [i, replica] of replicas.entries()) assert.notEqual(replica.served, served[i]);
+    await pass(6 * HOUR);
+    await pass(6 * HOUR);
+    assert.deepEqual(
+      new Set(api.trusted().map((bundle) => bundle.length)),
+      new Set([1]),
+      'the old one is dropped',
+    );
+    assertBelieved('when the old one is gone');
+  });
+}
+
+test('while kube-apiserver is away all stays as it is, and goes on afterwards', async (t) => {
+  const { api, replicas, pass, assertBelieved } = await startWorld(t);
+  await pass(0);
+  await pass(DAY);
+  const served = replicas.map((replica) => replica.served);
+  api.world.isAway = true;
+  await pass(25 * DAY);
+  assert.deepEqual(
+    replicas.map((replica) => replica.served),
+    served,
+  );
+  assert.match(replicas[0].registrar.problem() ?? '', /no answer/);
+  api.world.isAway = false;
+  for (let i = 0; i < 6; i++) {
+    await pass(2 * HOUR);
+    assertBelieved('back again');
+  }
+  assert.notDeepEqual(
+    replicas.map((replica) => replica.served),
+    served,
+    'the rotation that was due',
+  );
+  assert.equal(replicas[0].registrar.problem(), undefined);
+});
+
+test('of two that take themselves for the leader each write of only one counts', async (t) => {
+  const { replicas, pass, assertBelieved } = await startWorld(t);
+  for (const replica of replicas) replica.isLeader = true;
+  await Promise.all(replicas.map(({ registrar }) => registrar.tick()));
+  await Promise.all(replicas.map(({ registrar }) => registrar.tick()));
+  await pass(SETTLE_MS);
+  assertBelieved('after the beginning');
+  for (let days = 0; days < 40; days += 1) {
+    await pass(DAY / 2);
+    await Promise.all(replicas.map(({ registrar }) => registrar.tick()));
+    await pass(DAY / 2);
+    assertBelieved(`after ${days} days`);
+  }
+});

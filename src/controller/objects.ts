@@ -89,16 +89,17 @@ export function mergePatch(before: unknown, after: unknown): unknown {
   if (!isMap(before) || !isMap(after)) {
     return JSON.stringify(before) === JSON.stringify(after) ? undefined : (after ?? null);
   }
-  const patch: Record<string, unknown> = {};
+  const changes: [string, unknown][] = [];
   for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
     if (after[key] === undefined || after[key] === null) {
-      if (before[key] !== undefined && before[key] !== null) patch[key] = null;
+      if (before[key] !== undefined && before[key] !== null) changes.push([key, null]);
       continue;
     }
-    const change = mergePatch(before[key], after[key]);
-    if (change !== undefined) patch[key] = change;
+    const change = mergePatch(Object.hasOwn(before, key) ? before[key] : undefined, after[key]);
+    if (change !== undefined) changes.push([key, change]);
   }
-  return Object.keys(patch).length === 0 ? undefined : patch;
+  // Not by assignment: `__proto__` is a legal key.
+  return changes.length === 0 ? undefined : Object.fromEntries(changes);
 }
 
 const isMap = (value: unknown): value is Record<string, unknown> =>

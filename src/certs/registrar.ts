@@ -6,7 +6,6 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import { isStatus, type KubeClient } from '../kube/client.ts';
-import { sendProbe } from './probe.ts';
 import {
   type Configuration,
   type EnforcedHooks,
@@ -17,6 +16,7 @@ import {
   readConfigurations,
   sendPatch,
 } from './publish.ts';
+import { sendProbe } from './send-probe.ts';
 
 /** Says what kube-apiserver is to trust. */
 export interface BundleSource {

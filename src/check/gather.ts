@@ -1,7 +1,7 @@
 /** Reads the snapshot that the checks judge. Whatever can't be read is a part of it. */
 import { randomUUID } from 'node:crypto';
-import { type ProbeResult, sendProbe } from '../certs/probe.ts';
 import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
+import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
 import { type ClusterView, ENFORCED_LABEL, KKP_GROUP, viewCluster, viewSeed } from '../kkp.ts';

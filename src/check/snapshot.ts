@@ -1,7 +1,7 @@
 /** What `check` looks at, read once: each part is there, or why it could not be read. The checks judge it without talking to anybody. */
 
-import type { ProbeResult } from '../certs/probe.ts';
 import type { Configuration } from '../certs/publish.ts';
+import type { ProbeResult } from '../certs/send-probe.ts';
 import type { Config } from '../config.ts';
 import type { ClusterView, SeedView } from '../kkp.ts';
 import type { Deployment, JsonObject, KubernetesObject, Pod, Secret } from '../kubernetes.ts';

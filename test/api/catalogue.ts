@@ -187,6 +187,7 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
   },
   {
     name: 'Cluster: opt-out and disabled at once',
+    cel: true,
     codes: ['CLUSTER_OPT_OUT', 'CLUSTER_AUDIT_DISABLED'],
     run: patchCluster({
       metadata: { annotations: { [OPT_OUT]: 'true' } },
@@ -493,30 +494,53 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     'sidecar with another library',
     'SIDECAR_ENVIRONMENT',
     (spec) => void sidecar(spec).env?.push({ name: 'LD_PRELOAD', value: '/x.so' }),
+    true,
   ),
-  deployment('sidecar that ends itself', 'SIDECAR_HANDLERS', (spec) => {
-    sidecar(spec).lifecycle = {
-      postStart: { exec: { command: ['/fluent-bit/bin/fluent-bit', '--version'] } },
-    };
-  }),
-  deployment('sidecar with a probe that runs a command', 'SIDECAR_HANDLERS', (spec) => {
-    sidecar(spec).livenessProbe = { exec: { command: ['false'] } };
-  }),
-  deployment('sidecar as nobody', 'SIDECAR_UNPRIVILEGED', (spec) => {
-    sidecar(spec).securityContext = { runAsUser: 65534 };
-  }),
+  deployment(
+    'sidecar that ends itself',
+    'SIDECAR_HANDLERS',
+    (spec) => {
+      sidecar(spec).lifecycle = {
+        postStart: { exec: { command: ['/fluent-bit/bin/fluent-bit', '--version'] } },
+      };
+    },
+    true,
+  ),
+  deployment(
+    'sidecar with a probe that runs a command',
+    'SIDECAR_HANDLERS',
+    (spec) => {
+      sidecar(spec).livenessProbe = { exec: { command: ['false'] } };
+    },
+    true,
+  ),
+  deployment(
+    'sidecar as nobody',
+    'SIDECAR_UNPRIVILEGED',
+    (spec) => {
+      sidecar(spec).securityContext = { runAsUser: 65534 };
+    },
+    true,
+  ),
   deployment(
     'program of the sidecar covered',
     'FILE_COVERED',
     (spec) => void sidecar(spec).volumeMounts?.push({ name: 'ca-bundle', mountPath: '/fluent-bit/bin' }),
+    true,
   ),
-  deployment('log covered by the termination message', 'FILE_COVERED', (spec) => {
-    sidecar(spec).terminationMessagePath = LOG;
-  }),
+  deployment(
+    'log covered by the termination message',
+    'FILE_COVERED',
+    (spec) => {
+      sidecar(spec).terminationMessagePath = LOG;
+    },
+    true,
+  ),
   deployment(
     'program of the apiserver covered',
     'FILE_COVERED',
     (spec) => void apiserver(spec).volumeMounts?.push({ name: 'ca-bundle', mountPath: '/usr/local/bin' }),
+    true,
   ),
   deployment(
     'policy flag removed',
@@ -562,10 +586,15 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     },
     true,
   ),
-  deployment('policy flag from a Secret', 'POLICY_FILE_ELSEWHERE', (spec) => {
-    apiserver(spec).env?.push({ name: 'P', valueFrom: { secretKeyRef: { name: 'tokens', key: 'a-key' } } });
-    append('--audit-policy-file=$(P)')(spec);
-  }),
+  deployment(
+    'policy flag from a Secret',
+    'POLICY_FILE_ELSEWHERE',
+    (spec) => {
+      apiserver(spec).env?.push({ name: 'P', valueFrom: { secretKeyRef: { name: 'tokens', key: 'a-key' } } });
+      append('--audit-policy-file=$(P)')(spec);
+    },
+    true,
+  ),
   deployment('an argument that is no flag', 'ARGUMENTS_STRAY', append('stray')),
   deployment('webhook flag removed', 'WEBHOOK_FLAG_MISSING', (spec) => {
     dropFlag(spec, '--audit-webhook-config-file');
@@ -649,14 +678,24 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     },
     true,
   ),
-  deployment('log on a device of the node', 'LOG_VOLUME_DEVICE', (spec) => {
-    const volume = named(spec.volumes, 'audit-log');
-    delete volume.emptyDir;
-    volume.hostPath = { path: '/dev' };
-  }),
-  deployment('log on a tiny volume', 'LOG_VOLUME_TOO_SMALL', (spec) => {
-    named(spec.volumes, 'audit-log').emptyDir = { sizeLimit: '1Ki' };
-  }),
+  deployment(
+    'log on a device of the node',
+    'LOG_VOLUME_DEVICE',
+    (spec) => {
+      const volume = named(spec.volumes, 'audit-log');
+      delete volume.emptyDir;
+      volume.hostPath = { path: '/dev' };
+    },
+    true,
+  ),
+  deployment(
+    'log on a tiny volume',
+    'LOG_VOLUME_TOO_SMALL',
+    (spec) => {
+      named(spec.volumes, 'audit-log').emptyDir = { sizeLimit: '1Ki' };
+    },
+    true,
+  ),
   deployment(
     'log that another container may empty',
     'LOG_SHARED',
@@ -666,6 +705,7 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
         image: 'busybox',
         volumeMounts: [{ name: 'audit-log', mountPath: '/x' }],
       }),
+    true,
   ),
   deployment(
     'batches in a tiny buffer',
@@ -708,13 +748,19 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     'a second kube-apiserver',
     'APISERVER_REPEATED',
     (spec) => void spec.containers.push({ ...apiserver(spec), name: 'api', args: ['--secure-port=7443'] }),
+    true,
   ),
   deployment('an apiserver from elsewhere', 'APISERVER_IMAGE_REPLACED', (spec) => {
     apiserver(spec).image = 'evil.example/kube-apiserver:v1.36.2';
   }),
-  deployment('processes shared', 'PROCESSES_SHARED', (spec) => {
-    spec.shareProcessNamespace = true;
-  }),
+  deployment(
+    'processes shared',
+    'PROCESSES_SHARED',
+    (spec) => {
+      spec.shareProcessNamespace = true;
+    },
+    true,
+  ),
   deployment(
     'everything at once',
     ['POLICY_FLAG_MISSING', 'LOG_PATH_STDOUT', 'SIDECAR_MISSING'],
@@ -801,7 +847,7 @@ const POD_ATTACKS: readonly AttackRow[] = [
     'of a ReplicaSet, with a second kube-apiserver',
     'APISERVER_REPEATED',
     (spec) => void spec.containers.push({ ...apiserver(spec), name: 'api' }),
-    { who: 'replicasets' },
+    { cel: true, who: 'replicasets' },
   ),
   pod('without the labels, by its command', ['POLICY_FLAG_MISSING', 'SIDECAR_MISSING'], strip, {
     labels: UNLABELLED,
@@ -844,11 +890,13 @@ const POD_ATTACKS: readonly AttackRow[] = [
   ),
   {
     name: 'Pod: becomes an apiserver by a label',
+    cel: true,
     codes: ['APISERVER_CONTAINER_MISSING'],
     run: (stage) => stage.kubectl('insider', ['-n', NAMESPACE, 'label', 'pod', 'harmless', 'app=apiserver']),
   },
   {
     name: 'Pod: a running one gets another sidecar',
+    cel: true,
     codes: ['SIDECAR_IMAGE'],
     run: (stage) =>
       stage.kubectl('insider', [
@@ -862,6 +910,7 @@ const POD_ATTACKS: readonly AttackRow[] = [
   },
   {
     name: 'Pod: a running one gets another sidecar and loses its label',
+    cel: true,
     codes: ['SIDECAR_IMAGE'],
     run: changeRunning(({ metadata, spec }) => {
       metadata.labels = UNLABELLED;
@@ -870,6 +919,7 @@ const POD_ATTACKS: readonly AttackRow[] = [
   },
   {
     name: 'Pod: kubectl debug',
+    cel: true,
     codes: ['EPHEMERAL_CONTAINER'],
     run: (stage) =>
       stage.kubectl('insider', [
@@ -885,6 +935,7 @@ const POD_ATTACKS: readonly AttackRow[] = [
   },
   {
     name: 'Pod: resized to nothing',
+    cel: true,
     codes: ['SIDECAR_STARVED'],
     run: (stage) =>
       stage.kubectl('insider', [

@@ -162,8 +162,7 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}IsSidecarLeftAlone
   expression: >-
     {{ $sidecar }}.all(c, !c.?env.orValue([]).exists(e, e.name.matches('^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)'))
-    && !c.?lifecycle.?postStart.hasValue() && !c.?lifecycle.?preStop.hasValue()
-    && ![c.?livenessProbe, c.?readinessProbe, c.?startupProbe].exists(probe, probe.?exec.hasValue())
+    && ![c.?lifecycle.?postStart, c.?lifecycle.?preStop, c.?livenessProbe, c.?readinessProbe, c.?startupProbe].exists(handler, handler.?exec.hasValue())
     && [c.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0)].all(user, user == 0 || {{ $apiserver }}.all(a, a.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0) == user)))
 - name: {{ $p }}IsUntampered
   expression: >-

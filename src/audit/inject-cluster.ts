@@ -61,5 +61,10 @@ function isSame(left: unknown, right: unknown): boolean {
   if (Array.isArray(left) !== Array.isArray(right)) return false;
   const a = left as Record<string, unknown>;
   const b = right as Record<string, unknown>;
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) => isSame(a[key], b[key]));
+  // A map may have a key `__proto__` or `valueOf`.
+  const own = (map: Record<string, unknown>, key: string): unknown =>
+    Object.hasOwn(map, key) ? map[key] : undefined;
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) =>
+    isSame(own(a, key), own(b, key)),
+  );
 }

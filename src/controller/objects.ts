@@ -91,16 +91,20 @@ export function mergePatch(before: unknown, after: unknown): unknown {
   }
   const changes: [string, unknown][] = [];
   for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
-    if (after[key] === undefined || after[key] === null) {
-      if (before[key] !== undefined && before[key] !== null) changes.push([key, null]);
+    const [old, wanted] = [ownValue(before, key), ownValue(after, key)];
+    if (wanted === undefined || wanted === null) {
+      if (old !== undefined && old !== null) changes.push([key, null]);
       continue;
     }
-    const change = mergePatch(Object.hasOwn(before, key) ? before[key] : undefined, after[key]);
+    const change = mergePatch(old, wanted);
     if (change !== undefined) changes.push([key, change]);
   }
   // Not by assignment: `__proto__` is a legal key.
   return changes.length === 0 ? undefined : Object.fromEntries(changes);
 }
+
+const ownValue = (map: Record<string, unknown>, key: string): unknown =>
+  Object.hasOwn(map, key) ? map[key] : undefined;
 
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

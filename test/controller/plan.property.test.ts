@@ -51,12 +51,12 @@ const block = fc.oneof(
 /** RFC 7386, from the text of the RFC. */
 function applyMergePatch(target: unknown, patch: unknown): unknown {
   if (!isJsonObject(patch)) return patch;
-  const result: Record<string, unknown> = isJsonObject(target) ? { ...target } : {};
+  const result = new Map(isJsonObject(target) ? Object.entries<unknown>(target) : []);
   for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else result[key] = applyMergePatch(result[key], value);
+    if (value === null) result.delete(key);
+    else result.set(key, applyMergePatch(result.get(key), value));
   }
-  return result;
+  return Object.fromEntries(result);
 }
 
 function look(cluster: KubernetesObject, seedBlock: JsonValue): Assessment {

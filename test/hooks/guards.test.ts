@@ -6,7 +6,7 @@ import type { Decision } from '../../src/admission.ts';
 import { type Attempt, buildHooks } from '../../src/hooks.ts';
 import { type ClusterView, viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { KubernetesObject } from '../../src/kubernetes.ts';
-import { configWith } from '../support/audit-generators.ts';
+import { CLUSTER, configWith, kkp, specOf, withSpec } from '../support/audit-generators.ts';
 import { ask, KKP, memoryState, NOW, OPERATOR, PERSON, requestOf } from '../support/hook-requests.ts';
 import { renderCluster, renderSeed } from '../support/seed.ts';
 
@@ -180,6 +180,32 @@ describe('the namespace of a cluster', () => {
       const request = requestOf(namespace(name, {}), namespace(name, { labels }), { namespace: name });
       assert.equal((await ask(hooks.validate, request)).allowed, allowed, name);
     }
+  });
+});
+
+describe('a Deployment that lacks something', () => {
+  const { hooks } = world({ clusters: [cluster(CLUSTER, 'enforcing')] });
+  const lacking = kkp();
+  const withArgs = (...args: string[]) => {
+    const spec = structuredClone(specOf(lacking));
+    const apiserver = spec.containers?.find(({ name }) => name === 'apiserver') as unknown as {
+      args: string[];
+    };
+    apiserver.args.push(...args);
+    return withSpec(lacking, spec);
+  };
+
+  test('may be worked on without being mended, and may not lack more', async () => {
+    const fine = await ask(hooks.validate, requestOf(withArgs('--goaway-chance=0.001'), lacking));
+    assert.deepEqual([fine.allowed, fine.message], [true, '']);
+    const worse = await ask(hooks.validate, requestOf(withArgs('--audit-log-maxage=0'), lacking));
+    assert.equal(worse.allowed, false);
+    assert.deepEqual(worse.reasons, ['LOG_WEAKENED']);
+    const same = await ask(
+      hooks.validate,
+      requestOf(withArgs('--audit-log-maxage=0'), withArgs('--audit-log-maxage=0')),
+    );
+    assert.equal(same.allowed, true);
   });
 });
 

@@ -69,7 +69,7 @@ export const RIGHTS: readonly Right[] = [
   right('own', 'coordination.k8s.io', 'leases', ['create']),
   right('own', 'coordination.k8s.io', 'leases', ['get', 'update'], [LEASE_NAME]),
   right('own', '', 'secrets', ['get', 'update'], [CA_SECRET]),
-  right('kkp', KKP_GROUP, 'seeds', ['get', 'list', 'watch']),
+  right('kkp', KKP_GROUP, 'seeds', ['list', 'watch']),
   right('default', 'events.k8s.io', 'events', ['create', 'get', 'patch']),
 ];
 

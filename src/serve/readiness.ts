@@ -22,6 +22,7 @@ const ANY_ADDRESS: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', 
 /** @returns a function that says why no requests should be sent here, one line a reason */
 export function buildReadiness(parts: ReadinessParts): () => Promise<string[]> {
   const { isDraining, state, certificates, registrar } = parts;
+  let wasBelieved = false;
   return async () => {
     const health = state.health();
     return [
@@ -49,6 +50,9 @@ export function buildReadiness(parts: ReadinessParts): () => Promise<string[]> {
       ignoreTimes: certificates.selfManaged,
       timeoutMs: CALL_TIMEOUT_MS,
     });
-    return [problem ?? []].flat();
+    if (problem === undefined) wasBelieved = true;
+    // Under load all replicas would be slow at once, and with none ready there is nobody at all.
+    if (problem === undefined || (wasBelieved && !problem.judged)) return [];
+    return [problem.text];
   }
 }

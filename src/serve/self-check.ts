@@ -22,13 +22,20 @@ const REQUEST = 'GET /validate HTTP/1.1\r\nhost: self-check\r\nconnection: close
 const ANSWER = 'HTTP/1.1 405 ';
 const TIME_ERRORS = ['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID'];
 
-/** @returns why kube-apiserver would not get through; undefined where it would */
-export function callSelf(call: SelfCall): Promise<string | undefined> {
+/** Why kube-apiserver would not get through. */
+export interface SelfCallProblem {
+  readonly text: string;
+  /** It was judged; otherwise there was no answer, which may be no more than a machine under load. */
+  readonly judged: boolean;
+}
+
+/** @returns undefined where kube-apiserver would get through */
+export function callSelf(call: SelfCall): Promise<SelfCallProblem | undefined> {
   return new Promise((resolve) => {
-    const end = (problem: string | undefined): void => {
+    const end = (text: string | undefined, judged = false): void => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(problem);
+      resolve(text === undefined ? undefined : { text, judged });
     };
     const timer = setTimeout(() => end('a call to itself was not answered in time'), call.timeoutMs);
     const socket = connect({
@@ -47,7 +54,7 @@ export function callSelf(call: SelfCall): Promise<string | undefined> {
       .on('close', () => end('a call to itself was not answered'))
       .on('secureConnect', () => {
         const problem = judgeCertificate(socket, call);
-        if (problem !== undefined || call.handshakeOnly) end(problem);
+        if (problem !== undefined || call.handshakeOnly) end(problem, true);
         else socket.write(REQUEST);
       })
       .on('data', (chunk) => {

@@ -205,11 +205,9 @@ describe('the chart', { skip }, () => {
     assert.deepEqual(
       [...mutating, ...validating].map(({ name }) => name.split('.')[0]),
       [
-        'enforced-mutate-pods',
         'enforced-validate-clusters',
         'enforced-validate-cluster-status',
         'enforced-validate-deployments',
-        'enforced-validate-pods',
         'enforced-validate-configmaps',
         'enforced-validate-secrets',
         'enforced-validate-namespaces',
@@ -221,6 +219,14 @@ describe('the chart', { skip }, () => {
       assert.equal((labels as Record<string, string>)[`${HOOKS}/enforced`], 'true', hook.name);
     }
   });
+
+  for (const backstop of [{ enabled: false }, { actions: ['Warn', 'Audit'] }])
+    test(`has pods wait for an answer where nothing else refuses them: ${JSON.stringify(backstop)}`, async () => {
+      const { mutating, validating } = await readEnforcedHooks(await renderChart({ backstop }));
+      const names = [...mutating, ...validating].map(({ name }) => name.split('.')[0]);
+      assert.ok(names.includes('enforced-mutate-pods'));
+      assert.ok(names.includes('enforced-validate-pods'));
+    });
 
   test('registers the hooks at an address, where the server runs elsewhere', async () => {
     const manifests = await renderChart({ webhooks: { url: 'https://127.0.0.1:8443/' } });

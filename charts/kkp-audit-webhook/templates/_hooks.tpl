@@ -178,10 +178,20 @@ c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$
     (list "not-being-deleted" (include "kkp-audit-webhook.cel.isAlive" $root))
     (list "audit-relevant-change" (printf "%s || %s" (include "kkp-audit-webhook.cel.isSelf" $root) (include "kkp-audit-webhook.cel.workloadChanged" $root))))) }}
 {{- end }}
+{{- if include "kkp-audit-webhook.hooks.asksAboutPods" . }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "mutate-pods" "path" "/mutate/pods" "failurePolicy" .failurePolicy "reinvocationPolicy" "IfNeeded"
   "objectSelector" "matchLabels:\n  app: apiserver"
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE")))
   "conditions" (list (list "in-a-cluster-namespace" (include "kkp-audit-webhook.cel.inClusterNamespace" $root)))) }}
+{{- end }}
+{{- end }}
+
+{{/*
+Pods never wait for this server where the backstop judges them inside kube-apiserver: a pod that audits must start although no replica runs.
+*/}}
+{{- define "kkp-audit-webhook.hooks.asksAboutPods" -}}
+{{- $b := .root.Values.backstop }}
+{{- if or (eq .failurePolicy "Ignore") (not $b.enabled) (not (has "Deny" $b.actions)) }}yes{{ end }}
 {{- end }}
 
 {{/* Validating entries. Arguments: root, failurePolicy. The platform is never rejected, except for a pod, so it does not wait here either. */}}
@@ -202,10 +212,12 @@ c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-deployments" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "apps" "resource" "deployments" "operations" $write))
   "conditions" (list $inCluster (list "is-the-apiserver" "object.metadata.?name.orValue('') == 'apiserver'") $notPlatform $isAlive (list "audit-relevant-change" (include "kkp-audit-webhook.cel.workloadChanged" $root)))) }}
+{{- if include "kkp-audit-webhook.hooks.asksAboutPods" . }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-pods" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.podRules" $root)
   "conditions" (list $inCluster $isAlive (list "is-an-apiserver" (include "kkp-audit-webhook.cel.isApiserver" "object"))
     (list "audit-relevant-change" (include "kkp-audit-webhook.cel.podChanged" $root)))) }}
+{{- end }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-configmaps" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "configmaps" "operations" (list "CREATE" "UPDATE" "DELETE")))
   "conditions" (list $inCluster

@@ -4,7 +4,14 @@ import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
 import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
-import { type ClusterView, ENFORCED_LABEL, KKP_GROUP, viewCluster, viewSeed } from '../kkp.ts';
+import {
+  CLUSTER_NAMESPACE_PREFIX,
+  type ClusterView,
+  ENFORCED_LABEL,
+  KKP_GROUP,
+  viewCluster,
+  viewSeed,
+} from '../kkp.ts';
 import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
 import type { ConfigMap, Deployment, KubernetesObject, Pod } from '../kubernetes.ts';
 import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
@@ -203,7 +210,10 @@ async function probe(
   client: KubeClient,
   clusters: readonly ClusterView[],
 ): Promise<ProbeResult[] | undefined> {
-  const cluster = clusters.find(({ deleting, namespaceGuessed }) => !deleting && !namespaceGuessed);
+  const cluster = clusters.find(
+    ({ deleting, namespace, namespaceGuessed }) =>
+      !deleting && !namespaceGuessed && namespace.startsWith(CLUSTER_NAMESPACE_PREFIX),
+  );
   if (cluster === undefined) return undefined;
   const results: ProbeResult[] = [];
   for (let i = 0; i < PROBES; i++)

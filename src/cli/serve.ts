@@ -8,6 +8,7 @@ import { withProbe } from '../certs/probe.ts';
 import type { EnforcedHooks } from '../certs/publish.ts';
 import { systemClock } from '../clock.ts';
 import { buildHooks } from '../hooks.ts';
+import { CLUSTER_NAMESPACE_PREFIX } from '../kkp.ts';
 import { denyAll } from '../kube/authorize.ts';
 import { DEFAULT_CLOSE_TIMEOUT_MS, DEFAULT_SHUTDOWN_DELAY_MS, Lifecycle } from '../lifecycle.ts';
 import { buildLog, LOG_LEVELS, type LogLevel } from '../log.ts';
@@ -40,7 +41,6 @@ interface ServeOptions extends SourceOptions, CertificateOptions {
   readonly port: number;
   readonly opsHost: string;
   readonly opsPort: number;
-  readonly tlsClientName?: readonly string[];
   readonly enforcedHooks?: string;
   readonly namespace?: string;
   readonly logLevel: LogLevel;
@@ -227,11 +227,12 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   if (client === undefined && options.state === undefined) welcome(server, opsUrl, io);
 }
 
-/** Of any cluster that is not going away: the hooks look at no other namespaces. */
+/** Of some cluster that is not going away: the hooks look at no other namespaces. Another one each time, in case that one is not there. */
 function findClusterNamespace(state: State): string | undefined {
-  for (const { deleting, namespace, namespaceGuessed } of state.clusters())
-    if (!deleting && !namespaceGuessed) return namespace;
-  return undefined;
+  const namespaces = [...state.clusters()].flatMap(({ deleting, namespace, namespaceGuessed }) =>
+    deleting || namespaceGuessed || !namespace.startsWith(CLUSTER_NAMESPACE_PREFIX) ? [] : [namespace],
+  );
+  return namespaces[Math.floor(Math.random() * namespaces.length)];
 }
 
 /** The entries that are switched on once the hooks answer, as the chart renders them. */

@@ -23,6 +23,7 @@ export interface CertificateOptions {
   readonly tlsKey?: string;
   readonly tlsCa?: string;
   readonly tlsClientCa?: string;
+  readonly tlsClientName?: readonly string[];
   readonly certificateSecret: string;
   readonly certificateName: readonly string[];
   readonly certificateOverlapSeconds: number;
@@ -136,6 +137,8 @@ function checkOptions(
   if (kind !== 'files' && tlsCert !== undefined)
     fail(`--certificates ${kind} and --tls-cert exclude each other`);
   if (kind !== 'files' && options.tlsCa !== undefined) fail('--tls-ca needs --tls-cert and --tls-key');
+  if (options.tlsClientName !== undefined && options.tlsClientCa === undefined)
+    fail('--tls-client-name needs --tls-client-ca');
   if (kind === 'self' && client === undefined)
     fail('--certificates self keeps its CA in a Secret, so it needs a cluster: give --kubeconfig');
   return kind;

@@ -1,4 +1,5 @@
 /** Certificates for tests' servers on 127.0.0.1. */
+import 'reflect-metadata'; // @peculiar/x509 does not start without it
 import { webcrypto } from 'node:crypto';
 import {
   ExtendedKeyUsage,

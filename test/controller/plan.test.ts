@@ -18,6 +18,7 @@ import type { KubernetesObject } from '../../src/kubernetes.ts';
 import { PRESETS } from '../../src/policy/index.ts';
 import type { AuditLogging } from '../support/fixture-types.ts';
 import { renderKkp, renderKkpInto } from '../support/fixtures.ts';
+import { renderPolicyPreset } from '../support/kkp-objects.ts';
 import { renderCluster, renderSeed } from '../support/seed.ts';
 
 const NOW_MS = Date.parse('2026-11-23T12:00:00Z');
@@ -212,6 +213,14 @@ const CASES: readonly (readonly [string, Given, string, string, string, boolean]
     false,
   ],
   ['the policy is missing', { policy: null }, 'drifted', 'POLICY_MISSING', 'createPolicy', false],
+  [
+    'the policy is the preset in other words',
+    { auditLogging: { enabled: true, policyPreset: 'minimal' }, policy: renderPolicyPreset('minimal') },
+    'compliant',
+    '',
+    '',
+    false,
+  ],
   ['the policy is a person’s', { policy: 'rules: []' }, 'compliant', '', '', false],
   [
     'the policy is not the preset',

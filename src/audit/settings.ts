@@ -58,6 +58,9 @@ export interface Settings {
   readonly problems: readonly Reason[];
 }
 
+/** Whether attempts are refused, so that the label may call in those who refuse by it alone: the backstop, and hooks that must answer. */
+export const isGuarded = ({ enforced, options }: Settings): boolean => enforced && options.mode === 'enforce';
+
 /** Whether auditing is enforced can't be told: never the same as "it is not". */
 export interface Unresolved {
   readonly reason: Reason;

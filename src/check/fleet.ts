@@ -1,7 +1,7 @@
 /** The user clusters: what is enforced is labelled, audits, and nobody fights over it. */
 import { findIneffective, settingsOf } from '../audit/enforce.ts';
 import { INJECTION_ANNOTATION } from '../audit/inject.ts';
-import { EXEMPT_UNTIL_ANNOTATION, type Resolution, resolveSettings } from '../audit/settings.ts';
+import { EXEMPT_UNTIL_ANNOTATION, isGuarded, type Resolution, resolveSettings } from '../audit/settings.ts';
 import type { ClusterView } from '../kkp.ts';
 import type { KubernetesObject, PodSpec } from '../kubernetes.ts';
 import { explainReason } from '../reasons.ts';
@@ -58,7 +58,7 @@ export const FLEET_CHECKS: readonly Check[] = [
     judge: ofFleet((members, { labelledNamespaces }) =>
       ofRead(labelledNamespaces, 'namespaces', (labelled) => {
         const bare = members
-          .filter(isEnforced)
+          .filter(({ resolution }) => resolution.resolved && isGuarded(resolution.settings))
           .filter(({ cluster }) => !cluster.labelled || !labelled.includes(cluster.namespace));
         return bare.length === 0
           ? ok('what is enforced is labelled, so that Fail and the backstop hold for it')

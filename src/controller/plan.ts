@@ -19,7 +19,7 @@
 import { settingsOf } from '../audit/enforce.ts';
 import { injectCluster } from '../audit/inject-cluster.ts';
 import * as names from '../audit/names.ts';
-import type { Resolution, Settings } from '../audit/settings.ts';
+import { isGuarded, type Resolution, type Settings } from '../audit/settings.ts';
 import { type Cluster, type ClusterView, ENFORCED_LABEL, KKP_GROUP } from '../kkp.ts';
 import { resourcePath } from '../kube/client.ts';
 import type { JsonObject } from '../kubernetes.ts';
@@ -376,7 +376,7 @@ class Work {
 
   #label(): void {
     const { cluster, namespace } = this.#facts;
-    const wanted = this.#settings.enforced;
+    const wanted = isGuarded(this.#settings);
     const labels = { [ENFORCED_LABEL]: wanted ? 'true' : null };
     if ((cluster.labelled ?? false) !== wanted) {
       this.drift.add('LABEL_DIFFERS');
@@ -627,8 +627,8 @@ class Work {
   #patchCluster(name: ActionName, alignmentPatch: unknown, annotations: JsonObject): Action {
     const { cluster } = this.#facts;
     const patch = (alignmentPatch ?? {}) as { metadata?: JsonObject; spec?: JsonObject };
-    const { enforced } = this.#settings;
-    const isLabelled = (cluster.labelled ?? false) === enforced;
+    const wanted = isGuarded(this.#settings);
+    const isLabelled = (cluster.labelled ?? false) === wanted;
     return {
       name,
       method: 'PATCH',
@@ -637,7 +637,7 @@ class Work {
         ...patch,
         metadata: {
           ...patch.metadata,
-          ...(!isLabelled && { labels: { [ENFORCED_LABEL]: enforced ? 'true' : null } }),
+          ...(!isLabelled && { labels: { [ENFORCED_LABEL]: wanted ? 'true' : null } }),
           resourceVersion: cluster.resourceVersion,
           annotations: { ...(patch.metadata?.annotations as JsonObject | undefined), ...annotations },
         },

@@ -10,6 +10,8 @@ import { ALL_PROGRAMS } from './controlplane.ts';
 import { CHART_PROGRAMS } from './helm.ts';
 
 const CONCURRENCY = 2;
+/** Far above what any test takes; one that hangs fails, instead of holding up all that come after it. */
+const TEST_TIMEOUT_MS = process.env.SOAK ? 3_600_000 : 900_000;
 const ROOT = join(import.meta.dirname, '..', '..');
 
 const paths: string[] = [];
@@ -39,7 +41,14 @@ if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver
 
 const runner = spawn(
   process.execPath,
-  ['--test', '--test-reporter=spec', `--test-concurrency=${CONCURRENCY}`, ...options, ...files],
+  [
+    '--test',
+    '--test-reporter=spec',
+    `--test-concurrency=${CONCURRENCY}`,
+    `--test-timeout=${TEST_TIMEOUT_MS}`,
+    ...options,
+    ...files,
+  ],
   { stdio: 'inherit' },
 );
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => runner.kill(signal));

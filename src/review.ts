@@ -220,7 +220,7 @@ function readInOrder(body: Buffer): RawReview | undefined {
     const { dryRun, options } = tail as { dryRun: JsonValue; options: JsonValue };
     return {
       envelope: Object.assign(envelope, { dryRun, options }),
-      object: parseObject(body, objectAt, oldKeyAt),
+      object: parseRecent(envelope, body, objectAt, oldKeyAt),
       oldObject: oldIsNull ? () => undefined : () => parseOldObject(body, oldAt, tailAt),
     };
   } catch {
@@ -257,6 +257,27 @@ function parseOldObject(body: Buffer, start: number, end: number): JsonValue | u
   } catch {
     return readWhole(body).oldObject();
   }
+}
+
+/**
+ * One object comes several times: to the mutating hook and to both validating ones, as a dry run and then for good, and as the pods of one
+ * template. The last few are kept with what was read of them; nobody changes a parsed object, so they can be shared.
+ */
+const recent: { readonly bytes: Buffer; readonly object: JsonValue }[] = [];
+const MAX_RECENT = 8;
+const MAX_RECENT_BODY_BYTES = 128 * 1024;
+/** Nothing that may hold a secret is kept. */
+const RECENT_KINDS: ReadonlySet<unknown> = new Set(['Deployment', 'Pod']);
+
+function parseRecent(envelope: JsonObject, body: Buffer, start: number, end: number): JsonValue {
+  const kind = isRecord(envelope.kind) ? envelope.kind.kind : undefined;
+  if (!RECENT_KINDS.has(kind) || body.length > MAX_RECENT_BODY_BYTES) return parseObject(body, start, end);
+  const bytes = body.subarray(start, end);
+  const known = recent.find((entry) => entry.bytes.length === bytes.length && entry.bytes.equals(bytes));
+  if (known !== undefined) return known.object;
+  const object = parseObject(body, start, end);
+  if (recent.unshift({ bytes, object }) > MAX_RECENT) recent.pop();
+  return object;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** The Deployment `apiserver` of a cluster namespace: injected on its way in, and judged as it would be stored. */
+import type { Operation } from 'fast-json-patch';
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
 import {
   findIneffective,
@@ -8,11 +9,12 @@ import {
   settingsOf,
   type Verdict,
 } from '../audit/enforce.ts';
-import { injectDeployment, injectPod } from '../audit/inject.ts';
+import { type Injected, injectDeployment, injectPod } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
 import { isReapplied } from '../audit/reapply.ts';
-import type { Resolution } from '../audit/settings.ts';
+import type { Resolution, Settings } from '../audit/settings.ts';
 import type { Deployment } from '../kubernetes.ts';
+import { buildPatch } from '../patch.ts';
 import { type Reason, reason } from '../reasons.ts';
 import { podSpecOf, readDeployment } from '../workload.ts';
 import {
@@ -35,6 +37,42 @@ export const isApiserverDeployment = (request: AdmissionRequest): boolean =>
   isWrite(request) &&
   isInClusterNamespace(request);
 
+interface Injection {
+  readonly deployment: Deployment;
+  readonly settings: Settings;
+  readonly isPlatform: boolean;
+  readonly injected: Injected<Deployment>;
+  readonly patch: readonly Operation[];
+}
+
+/** As many as readReview() keeps objects: one that comes again, for the same settings, has the same answer. */
+const recent: Injection[] = [];
+const MAX_RECENT = 8;
+
+function injectOnce(
+  deployment: Deployment,
+  old: () => Deployment | undefined,
+  settings: Settings,
+  isPlatform: boolean,
+): Pick<Injection, 'injected' | 'patch'> {
+  const known = recent.find(
+    (entry) =>
+      entry.deployment === deployment && entry.settings === settings && entry.isPlatform === isPlatform,
+  );
+  if (known !== undefined) return known;
+  let isOfBoth = false;
+  const readOldOnce = (): Deployment | undefined => {
+    isOfBoth = true;
+    return old();
+  };
+  const injected = injectDeployment(deployment, readOldOnce, settings, isPlatform);
+  const patch = injected.object === deployment ? [] : buildPatch(deployment, injected.object);
+  const injection = { deployment, settings, isPlatform, injected, patch };
+  // What depends on the stored object as well is another answer each time.
+  if (!isOfBoth && recent.unshift(injection) > MAX_RECENT) recent.pop();
+  return injection;
+}
+
 export function mutateDeployment(call: Call): Answer {
   const { request } = call;
   if (!isApiserverDeployment(request)) return allow();
@@ -43,8 +81,9 @@ export function mutateDeployment(call: Call): Answer {
   return withCluster(call, (cluster, resolution) => {
     const isPlatform = isPlatformWriter(call);
     const old = (): Deployment | undefined => readOld(request);
-    const injected = injectDeployment(deployment, old, settingsOf(resolution), isPlatform);
-    const pass = (notes: readonly Reason[]): Decision => answer(deployment, injected, resolution, notes);
+    const { injected, patch } = injectOnce(deployment, old, settingsOf(resolution), isPlatform);
+    const pass = (notes: readonly Reason[]): Decision =>
+      answer(deployment, injected, resolution, notes, patch);
     // A platform's writer and a new Deployment are completed. Taking auditing out of one that has it is an attempt, repaired or not.
     if (isPlatform || request.operation === 'CREATE') return pass([]);
     const verdict = judgeWorkload(() => podSpecOf(old()), injected.found, resolution);

@@ -1,4 +1,5 @@
 /** Steps that the hooks share: who writes, whose cluster it is, what to answer. */
+import type { Operation } from 'fast-json-patch';
 import {
   type AdmissionRequest,
   allow,
@@ -125,11 +126,12 @@ export function answer<T>(
   injected: Injected<T>,
   resolution: Resolution,
   notes: readonly Reason[],
+  patch: readonly Operation[] = injected.object === before ? [] : buildPatch(before, injected.object),
 ): Decision {
   const unresolved = resolution.resolved ? [] : [resolution.reason];
   const shown = [...notes, ...unresolved, ...injected.problems, ...injected.remaining];
   return allow({
-    patch: injected.object === before ? [] : buildPatch(before, injected.object),
+    patch,
     warnings: shown.map(warn),
     reasons: [...injected.done, ...shown].map(({ code }) => code),
     auditAnnotations: annotate([...injected.done, ...shown]),

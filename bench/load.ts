@@ -6,9 +6,11 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { connect, type TLSSocket } from 'node:tls';
-import { UID } from './payload.ts';
+import { PORT, UID } from './payload.ts';
 
 export interface Job {
+  /** Whether every request brings the same object, or each another one. */
+  readonly objects: 'same' | 'new';
   readonly port: number;
   readonly path: string;
   readonly caFile: string;
@@ -32,6 +34,7 @@ function run(job: Job, index: number, onAnswer: (ms: number) => boolean): Promis
   const head = `POST ${job.path}?timeout=5s HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nUser-Agent: kube-apiserver-admission\r\nContent-Length: ${body.length}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n`;
   const message = Buffer.concat([Buffer.from(head), body]);
   const uidAt = message.indexOf(UID);
+  const portAt = message.indexOf(`"${PORT}"`) + 1;
   let sent = 0;
   return new Promise((resolve, reject) => {
     const socket: TLSSocket = connect({ port: job.port, host: '127.0.0.1', ca: readFileSync(job.caFile) });
@@ -46,6 +49,8 @@ function run(job: Job, index: number, onAnswer: (ms: number) => boolean): Promis
         uidAt + UID.length - 12,
         'latin1',
       );
+      if (job.objects === 'new')
+        message.write(String(10_000 + ((index * 997 + sent) % 90_000)), portAt, 'latin1');
       startMs = performance.now();
       socket.write(message);
     };

@@ -7,6 +7,8 @@ import type { JsonObject, JsonValue } from '../src/kubernetes.ts';
 /** Same length as every other uid that takes its place. */
 export const UID = '00000000-0000-4000-8000-000000000000';
 export const CLUSTER = 'b7xk2mq9zt';
+/** A value of a flag; same length as every other number that takes its place where each object is to be a new one. */
+export const PORT = '30217';
 
 const PKI = '/etc/kubernetes/pki';
 const SECRETS = [
@@ -28,7 +30,7 @@ const CONFIG_MAPS = ['adm-control', 'audit-config', 'ca-bundle', 'kube-apiserver
 
 const FLAGS: readonly (readonly [string, string?])[] = [
   ['--advertise-address', '203.0.113.24'],
-  ['--secure-port', '30217'],
+  ['--secure-port', PORT],
   [
     '--etcd-servers',
     `https://etcd-0.etcd.cluster-${CLUSTER}.svc.cluster.local.:2379,https://etcd-1.etcd.cluster-${CLUSTER}.svc.cluster.local.:2379,https://etcd-2.etcd.cluster-${CLUSTER}.svc.cluster.local.:2379`,

@@ -52,6 +52,8 @@ interface Figures {
 interface Comparison {
   readonly operation: Operation;
   readonly connections: number;
+  /** The last few objects are remembered, as one comes to several hooks: "same" measures with that, "new" without. */
+  readonly objects: 'same' | 'new';
   readonly server: Figures;
   readonly bare: Figures;
   /** The server's figure by the bare server's; for requests per second more is better, for the others less. */
@@ -211,13 +213,16 @@ async function main(folder: string): Promise<Comparison[]> {
 
   const rounds = Number(options.rounds);
   const cases = operations.flatMap((operation, index) =>
-    options.connections.split(',').map((connections) => ({
-      operation,
-      bodyFile: bodies[index] ?? '',
-      connections: Number(connections),
-      server: [] as Sample[],
-      bare: [] as Sample[],
-    })),
+    options.connections.split(',').flatMap((connections) =>
+      (['same', 'new'] as const).map((objects) => ({
+        operation,
+        objects,
+        bodyFile: bodies[index] ?? '',
+        connections: Number(connections),
+        server: [] as Sample[],
+        bare: [] as Sample[],
+      })),
+    ),
   );
   for (let round = 0; round <= rounds; round += 1) {
     progress(round === 0 ? 'warming up' : `round ${round} of ${rounds}`);
@@ -227,6 +232,7 @@ async function main(folder: string): Promise<Comparison[]> {
         caFile,
         bodyFile: one.bodyFile,
         connections: one.connections,
+        objects: one.objects,
       };
       const seconds = Number(options.seconds);
       const ours = await measure(server.pid ?? 0, { ...job, seconds, port });
@@ -241,6 +247,7 @@ async function main(folder: string): Promise<Comparison[]> {
     return {
       operation: one.operation,
       connections: one.connections,
+      objects: one.objects,
       server: ours,
       bare: theirs,
       ratio: compare(ours, theirs),
@@ -249,19 +256,20 @@ async function main(folder: string): Promise<Comparison[]> {
 }
 
 function printTable(comparisons: readonly Comparison[]): void {
-  const rows = [['operation', 'connections', 'figure', 'this server', 'bare node:https', 'ratio']];
+  const rows = [['operation', 'connections', 'objects', 'figure', 'this server', 'bare node:https', 'ratio']];
   const names: Record<keyof Figures, string> = {
     requestsPerSecond: 'requests/s',
     p50Ms: 'p50 ms',
     p99Ms: 'p99 ms',
     cpuMicrosecondsPerRequest: 'CPU µs/request',
   };
-  for (const { operation, connections, server, bare, ratio } of comparisons) {
+  for (const { operation, connections, objects, server, bare, ratio } of comparisons) {
     for (const [key, name] of Object.entries(names) as [keyof Figures, string][]) {
       const digits = key === 'requestsPerSecond' || key === 'cpuMicrosecondsPerRequest' ? 0 : 3;
       rows.push([
         operation,
         String(connections),
+        objects,
         name,
         server[key].toFixed(digits),
         bare[key].toFixed(digits),
@@ -272,7 +280,7 @@ function printTable(comparisons: readonly Comparison[]): void {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   for (const row of rows) {
     const cells = row.map((cell, column) =>
-      column < 3 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+      column < 4 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
     );
     process.stdout.write(`${cells.join('  ')}\n`);
   }

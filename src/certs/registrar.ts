@@ -40,6 +40,10 @@ export interface RegistrarOptions {
   readonly tickMs: number;
 }
 
+/** After a start there is most to do: something to publish, Fail to switch on. For that long it is looked more often. */
+const FIRST_LOOKS = 12;
+const FIRST_INTERVAL_MS = 10_000;
+
 export class Registrar {
   readonly #options: RegistrarOptions;
   readonly #stopping = new AbortController();
@@ -89,9 +93,9 @@ export class Registrar {
   async #run(): Promise<void> {
     const { clock, tickMs } = this.#options;
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
+    for (let looks = 1; !signal.aborted; looks += 1) {
       await this.tick();
-      await clock.sleep(tickMs, signal);
+      await clock.sleep(looks < FIRST_LOOKS ? Math.min(tickMs, FIRST_INTERVAL_MS) : tickMs, signal);
     }
   }
 

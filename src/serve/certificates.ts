@@ -41,6 +41,8 @@ export interface ServedCertificates {
 }
 
 const CHECK_INTERVAL_MS = 10_000;
+/** Four requests each time: eight a minute at rest. */
+const LOOK_INTERVAL_MS = 30_000;
 const DEVELOPMENT_CERTIFICATE_DAYS = 30;
 const SETTLE_MS = 5000;
 /** In terms of the overlap: how often the Secret is looked at, and how long a replaced CA stays trusted. */
@@ -49,7 +51,7 @@ const OVERLAPS_UNTIL_RETIRED = 10;
 
 /** How often certificates and hooks are looked after. */
 export const tickIntervalMs = ({ certificateOverlapSeconds }: CertificateOptions): number =>
-  Math.min(CHECK_INTERVAL_MS, (certificateOverlapSeconds * 1000) / TICKS_PER_OVERLAP);
+  Math.min(LOOK_INTERVAL_MS, (certificateOverlapSeconds * 1000) / TICKS_PER_OVERLAP);
 
 /**
  * Opens what the options ask for.

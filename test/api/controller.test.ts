@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { request } from 'undici';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { findUnaudited, livePods } from '../support/audited.ts';
@@ -141,7 +142,12 @@ describe('the controller', {
     await registerWebhooks(seed.client, server);
     await patchCluster('off', { auditLogging: { enabled: true } });
     await untilAudited('off');
-    assert.notDeepEqual((await readDeployment('off')).spec?.template?.spec, bare);
+    // Pods that are made meanwhile are injected before the Deployment has its turn.
+    await until(
+      'the Deployment to be injected',
+      async () => !isDeepStrictEqual((await readDeployment('off')).spec?.template?.spec, bare),
+      60_000,
+    );
     await patchCluster('off', { auditLogging: { enabled: false } });
     await untilPods('off', 'without sidecar', (problems) => problems.includes('no sidecar'));
     assert.deepEqual((await readDeployment('off')).spec?.template?.spec, bare);

@@ -101,6 +101,8 @@ describe('leader election', { skip }, () => {
   test('a leader outlives a short absence of the API server', async (t) => {
     const { election, log } = await joinElection(t, 'restart', 'a');
     await until('it to lead', () => election.isLeader());
+    await controlPlane.stopApiserver();
+    await until('the absence to be noticed', () => election.problem() !== undefined);
     await controlPlane.restartApiserver();
     await until('it to lead (again)', () => election.isLeader() && election.problem() === undefined);
     assert.ok(log.withMessage('the Lease cannot be used').length >= 1);

@@ -12,6 +12,7 @@ import type { Deployment } from '../kubernetes.ts';
 import { explainReason, explainRepair, type Reason } from '../reasons.ts';
 import { podSpecOf, readDeployment } from '../workload.ts';
 import type { CliIo } from './io.ts';
+import { isApiserverManifest } from './manifest.ts';
 import { silentLogger } from './silent.ts';
 import {
   EXAMPLE_STATE,
@@ -180,16 +181,11 @@ async function findDeployment(
 }
 
 function pickDeployment(text: string, file: string, namespace: string | undefined): Deployment | undefined {
-  const found = readYamlDocuments(text, file).find(({ value }) => {
-    const object = value as Deployment;
-    const isDeployment =
-      object?.kind === 'Deployment' || (object?.kind === undefined && object?.spec?.template !== undefined);
-    return (
-      isDeployment &&
-      object.metadata?.name === APISERVER &&
-      (namespace === undefined || object.metadata.namespace === namespace)
-    );
-  });
+  const found = readYamlDocuments(text, file).find(
+    ({ value }) =>
+      isApiserverManifest(value) &&
+      (namespace === undefined || (value as Deployment).metadata?.namespace === namespace),
+  );
   return found === undefined ? undefined : readDeployment(found.value as Deployment);
 }
 
@@ -217,7 +213,7 @@ function format(explanation: Explanation, io: CliIo): string {
       ['Datacenter', `${explanation.datacenter || '(none)'}, Seed ${explanation.seed || '(unknown)'}`],
       ['Enforcement', `${why}, mode ${explanation.mode}`],
       ['Deployment', state],
-    ].map((cells) => cells.map((cell, index) => (index === 0 ? cell : cell))),
+    ],
   );
   const settings = table(
     [{ title: 'SETTING' }, { title: 'VALUE' }, { title: 'DECIDED BY' }],

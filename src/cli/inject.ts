@@ -4,7 +4,6 @@ import type { Operation } from 'fast-json-patch';
 import { dump } from 'js-yaml';
 import { settingsOf } from '../audit/enforce.ts';
 import { injectDeployment, uninjectDeployment } from '../audit/inject.ts';
-import { APISERVER } from '../audit/names.ts';
 import { resolveSettings } from '../audit/settings.ts';
 import type { Config } from '../config.ts';
 import { type InputDocument, InputError, readYamlDocuments } from '../input.ts';
@@ -15,6 +14,7 @@ import { explainReason, type Reason, reason } from '../reasons.ts';
 import type { State } from '../state/state.ts';
 import { readDeployment } from '../workload.ts';
 import type { CliIo } from './io.ts';
+import { isApiserverManifest } from './manifest.ts';
 import { silentLogger } from './silent.ts';
 import {
   loadConfig,
@@ -78,7 +78,7 @@ export function uninjectCommand(io: CliIo): Command {
     .action(async (options: InjectOptions) => {
       const documents = await readDocuments(options.file, io);
       const outcomes = documents.map((document) => {
-        if (!isApiserverDeployment(document)) return { document, after: document.value, patch: [] };
+        if (!isApiserverManifest(document.value)) return { document, after: document.value, patch: [] };
         const after = uninjectDeployment(checkDeployment(document));
         return { document, after, patch: buildPatch(document.value, after) };
       });
@@ -94,17 +94,6 @@ async function readDocuments(files: readonly string[], io: CliIo): Promise<Input
     throw new InputError([{ file: files.join(', '), line: 0, field: '', text: 'there is no object in it' }]);
   }
   return documents;
-}
-
-/** KKP's own renderings leave kind and apiVersion out; a Deployment of that name is meant all the same. */
-function isApiserverDeployment({ value }: InputDocument): boolean {
-  const object = value as {
-    kind?: unknown;
-    metadata?: { name?: unknown };
-    spec?: { template?: unknown };
-  } | null;
-  if (typeof object !== 'object' || object === null || object.metadata?.name !== APISERVER) return false;
-  return object.kind === 'Deployment' || (object.kind === undefined && object.spec?.template !== undefined);
 }
 
 function checkDeployment(document: InputDocument): Deployment {
@@ -124,7 +113,7 @@ async function injectDocument(
   io: CliIo,
 ): Promise<Outcome> {
   const unchanged = { document, after: document.value, patch: [] };
-  if (!isApiserverDeployment(document)) return unchanged;
+  if (!isApiserverManifest(document.value)) return unchanged;
   const deployment = checkDeployment(document);
   const namespace = deployment.metadata?.namespace ?? '';
   const tell = (given: Reason): void => {

@@ -9,7 +9,7 @@ import type { EnforcedHooks } from '../certs/publish.ts';
 import { systemClock } from '../clock.ts';
 import { buildHooks } from '../hooks.ts';
 import { CLUSTER_NAMESPACE_PREFIX } from '../kkp.ts';
-import { denyAll } from '../kube/authorize.ts';
+import { buildAuthorizer, denyAll } from '../kube/authorize.ts';
 import { DEFAULT_CLOSE_TIMEOUT_MS, DEFAULT_SHUTDOWN_DELAY_MS, Lifecycle } from '../lifecycle.ts';
 import { buildLog, LOG_LEVELS, type LogLevel } from '../log.ts';
 import { buildMetrics } from '../metrics.ts';
@@ -156,8 +156,7 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
     stateHealth: () => state.health(),
     processMetrics: true,
   });
-  const mayDisable =
-    client === undefined ? denyAll : (await import('../kube/authorize.ts')).buildAuthorizer(client);
+  const mayDisable = client === undefined ? denyAll : buildAuthorizer(client);
   const events =
     client === undefined
       ? undefined

@@ -4,6 +4,7 @@
  */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { request } from 'undici';
+import { relay } from './relay.ts';
 
 export interface Backend {
   readonly port: number;
@@ -57,19 +58,7 @@ export async function startBalancer(port = 0): Promise<Balancer> {
     target.once('error', () => join(socket, others));
     target.once('connect', () => {
       target.removeAllListeners('error');
-      for (const [from, to] of [
-        [socket, target],
-        [target, socket],
-      ] as const) {
-        sockets.add(from);
-        from
-          .on('error', () => to.destroy())
-          .on('close', () => {
-            sockets.delete(from);
-            to.destroy();
-          });
-        from.pipe(to);
-      }
+      relay(socket, target, sockets);
     });
   };
   const server = createServer((socket) => {

@@ -1,5 +1,6 @@
 /** A TCP proxy on loopback, whose connections a test can cut: the network between a client and a real kube-apiserver. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { relay } from './relay.ts';
 
 export interface Cut {
   readonly port: number;
@@ -20,19 +21,7 @@ export async function startCut(targetPort: number): Promise<Cut> {
       return;
     }
     const target = connect(targetPort, '127.0.0.1');
-    for (const [from, to] of [
-      [socket, target],
-      [target, socket],
-    ] as const) {
-      sockets.add(from);
-      from
-        .on('error', () => to.destroy())
-        .on('close', () => {
-          sockets.delete(from);
-          to.destroy();
-        });
-      from.pipe(to);
-    }
+    relay(socket, target, sockets);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const cut = () => {

@@ -203,7 +203,9 @@ describe('self-managed certificates', { skip }, () => {
     await until('the hooks to trust the CA', async () =>
       (await bundles()).every((bundle) => bundle.includes(ca)),
     );
-    const outsider = await installation.launchReplica(['--certificates=temporary', '--no-controller']);
+    const outsider = await installation.launchReplica({
+      args: ['--certificates=temporary', '--no-controller'],
+    });
     installation.balancer.remove(outsider);
     const reasons = async (): Promise<string> => {
       const answer = await fetch(`${outsider.opsUrl}/readyz`).catch(() => undefined);

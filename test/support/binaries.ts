@@ -25,6 +25,7 @@ const PROGRAMS = {
   helm3: ['../tools/helm3', 'helm.sh/helm/v3/cmd/helm'],
   helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
+  toxiproxy: ['../tools/toxiproxy', 'github.com/Shopify/toxiproxy/v2/cmd/server'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;
@@ -39,6 +40,9 @@ export const CONTROLLER_PROGRAMS = [
   'kube-scheduler',
   'kwok',
 ] as const satisfies Program[];
+
+/** What makes a network slow or silent. */
+export const NETWORK_PROGRAMS = ['toxiproxy'] as const satisfies Program[];
 
 /** The stages that make KWOK's nodes and pods ready; they lie in its module, and are kept beside its binary. */
 const KWOK_STAGES = ['node/fast', 'node/heartbeat-with-lease', 'pod/fast'];

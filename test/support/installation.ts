@@ -20,13 +20,20 @@ export interface Replica extends Backend {
   readonly child: Child;
 }
 
+export interface LaunchOptions {
+  /** More arguments of `serve`. */
+  readonly args?: readonly string[];
+  /** More of its environment, such as `wrongClock`. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 export interface Installation {
   readonly balancer: Balancer;
   readonly manifests: readonly Manifest[];
   /** Starts a replica behind the balancer. */
-  launchReplica(args?: readonly string[]): Promise<Replica>;
+  launchReplica(options?: LaunchOptions): Promise<Replica>;
   /** Starts a replica behind the balancer and waits until it is ready. */
-  startReplica(args?: readonly string[]): Promise<Replica>;
+  startReplica(options?: LaunchOptions): Promise<Replica>;
   /** Ends a replica as kubelet does: SIGTERM, and no more connections once it is not ready. */
   endReplica(replica: Replica): Promise<void>;
   stop(): Promise<void>;
@@ -60,7 +67,7 @@ export async function install(seed: ControlPlane, options: InstallationOptions =
   const file = (name: string): string => join(seed.dir, `installation-${number}-${name}`);
   for (const [name, text] of Object.entries(files)) writeFileSync(file(name), text);
 
-  const launchReplica = async (args: readonly string[] = []): Promise<Replica> => {
+  const launchReplica = async ({ args = [], env = {} }: LaunchOptions = {}): Promise<Replica> => {
     const [port, opsPort] = await Promise.all([freePort(), freePort()]);
     const name = `replica-${port}`;
     const child = startChild({
@@ -82,14 +89,15 @@ export async function install(seed: ControlPlane, options: InstallationOptions =
         ...args,
       ],
       logFile: join(seed.dir, `${name}.log`),
+      env,
     });
     children.add(child);
     const replica = { port, opsUrl: `http://127.0.0.1:${opsPort}`, child };
     balancer.add(replica);
     return replica;
   };
-  const startReplica = async (args: readonly string[] = []): Promise<Replica> => {
-    const replica = await launchReplica(args);
+  const startReplica = async (options: LaunchOptions = {}): Promise<Replica> => {
+    const replica = await launchReplica(options);
     const { child } = replica;
     try {
       await until(

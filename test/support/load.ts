@@ -1,8 +1,10 @@
 /** A constant load of writes on a seed, each of which tells by its answer whether the hooks judged it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answer, ApiClient } from './api-client.ts';
 import type { ControlPlane } from './controlplane.ts';
 import { renderKkp } from './fixtures.ts';
 import { IDENTITIES } from './identities.ts';
+import { CLUSTERS_PATH } from './seed.ts';
 
 export interface LoadResult {
   /** Answered as only the hooks can make kube-apiserver answer. */
@@ -11,6 +13,8 @@ export interface LoadResult {
   readonly unjudged: readonly string[];
   /** Refused for a fault, not for a reason. */
   readonly failed: readonly string[];
+  /** How many were answered in a second, over the whole time. */
+  readonly perSecond: number;
 }
 
 export interface Load {
@@ -19,56 +23,102 @@ export interface Load {
   stop(): Promise<LoadResult>;
 }
 
-const MAX_OUTSTANDING = 128;
-/** One write in so many is an attempt that must be refused. */
-const ATTEMPT_EVERY = 5;
+const MAX_OUTSTANDING = 256;
+const TICK_MS = 5;
+
+interface Write {
+  readonly name: string;
+  readonly send: () => Promise<Answer<{ readonly message?: string }>>;
+  /** The code of the reason by which the hooks refuse it; undefined where they let it through, with the sidecar put in. */
+  readonly refusedBy?: string;
+}
 
 /**
- * Dry runs that create an apiserver's Deployment, which the hooks complete, and that switch audit logging off, which they refuse.
+ * One of each kind that the hooks are asked about. As dry runs, which go through the same admission and leave the seed as it is.
+ * @param cluster enforced, with audit logging on, and without a Deployment
+ */
+function renderWrites(client: ApiClient, cluster: string): Write[] {
+  const namespace = `/namespaces/cluster-${cluster}`;
+  const alice = client.as(IDENTITIES.alice);
+  const kkp = client.as(IDENTITIES.seedControllerManager);
+  const rendered = renderKkp({ cluster });
+  const { metadata, spec } = rendered.spec.template;
+  const deployment = JSON.stringify(rendered);
+  const pod = JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { ...metadata, generateName: 'apiserver-' },
+    spec,
+  });
+  const off = JSON.stringify({ spec: { auditLogging: { enabled: false } } });
+  const create = (as: ApiClient, path: string, body: string) => () =>
+    as.send<{ message?: string }>('POST', `${path}?dryRun=All`, body);
+  return [
+    {
+      name: 'a Deployment of a person',
+      send: create(alice, `/apis/apps/v1${namespace}/deployments`, deployment),
+    },
+    {
+      name: 'audit logging switched off',
+      send: () => alice.send('PATCH', `${CLUSTERS_PATH}/${cluster}?dryRun=All`, off),
+      refusedBy: 'CLUSTER_AUDIT_DISABLED',
+    },
+    // Nothing holds these two back: they would pass in silence.
+    { name: 'a Deployment of KKP', send: create(kkp, `/apis/apps/v1${namespace}/deployments`, deployment) },
+    { name: 'a pod', send: create(alice, `/api/v1${namespace}/pods`, pod) },
+    {
+      name: 'the policy deleted',
+      send: () => alice.send('DELETE', `/api/v1${namespace}/configmaps/audit-config?dryRun=All`),
+      refusedBy: 'POLICY_DELETED',
+    },
+  ];
+}
+
+/**
+ * Sends them in turn.
  * @param cluster enforced, with audit logging on, and without a Deployment
  */
 export function startLoad(seed: ControlPlane, cluster: string, writesPerSecond: number): Load {
-  const client = seed.client.as(IDENTITIES.alice);
+  const writes = renderWrites(seed.client, cluster);
   const unjudged: string[] = [];
   const failed: string[] = [];
-  const deployment = JSON.stringify(renderKkp({ cluster }));
-  const off = JSON.stringify({ spec: { auditLogging: { enabled: false } } });
+  const outstanding = new Set<Promise<void>>();
+  const startedMs = performance.now();
   let judged = 0;
   let sent = 0;
   let running = true;
-  const outstanding = new Set<Promise<void>>();
 
-  const create = async (): Promise<void> => {
-    const path = `/apis/apps/v1/namespaces/cluster-${cluster}/deployments?dryRun=All`;
-    const { status, body } = await client.send('POST', path, deployment);
-    const text = JSON.stringify(body);
-    if (status !== 201) failed.push(`create: ${status} ${String(body.message).slice(0, 300)}`);
-    else if (text.includes('"audit-logs"')) judged += 1;
-    else unjudged.push('create: the sidecar is missing');
+  const judge = ({ name, refusedBy }: Write, { status, body }: Answer<{ readonly message?: string }>) => {
+    const message = `${name}: ${status} ${String(body.message).slice(0, 300)}`;
+    if (refusedBy === undefined && status === 201) {
+      if (JSON.stringify(body).includes('"audit-logs"')) judged += 1;
+      else unjudged.push(`${name}: the sidecar is missing`);
+    } else if (refusedBy !== undefined && status < 300) unjudged.push(`${name}: it was let through`);
+    else if (refusedBy !== undefined && status === 403 && message.includes(refusedBy)) judged += 1;
+    else failed.push(message);
   };
-  const attempt = async (): Promise<void> => {
-    const path = `/apis/kubermatic.k8c.io/v1/clusters/${cluster}?dryRun=All`;
-    const { status, body } = await client.send('PATCH', path, off);
-    if (status === 403 && String(body.message).includes('CLUSTER_AUDIT_DISABLED')) judged += 1;
-    else if (status < 300) unjudged.push('attempt: it was let through');
-    else failed.push(`attempt: ${status} ${String(body.message).slice(0, 300)}`);
-  };
-  const send = (): void => {
-    const write = (sent++ % ATTEMPT_EVERY === 0 ? attempt : create)()
+  const send = (write: Write): void => {
+    const answered = write
+      .send()
+      .then((answer) => judge(write, answer))
       .catch((error: Error) => {
-        failed.push(error.message);
+        failed.push(`${write.name}: ${error.message}`);
       })
-      .finally(() => outstanding.delete(write));
-    outstanding.add(write);
+      .finally(() => outstanding.delete(answered));
+    outstanding.add(answered);
   };
   const loop = (async () => {
-    const startedMs = performance.now();
+    let due = 0;
     while (running) {
-      const due = ((performance.now() - startedMs) / 1000) * writesPerSecond;
-      while (running && sent < due && outstanding.size < MAX_OUTSTANDING) send();
+      const dueNow = Math.floor(((performance.now() - startedMs) / 1000) * writesPerSecond);
       // What could not be sent in time is left out: the load is constant, not a backlog.
-      sent = Math.max(sent, Math.floor(due));
-      await sleep(5);
+      for (; due < dueNow; due += 1) {
+        const write = writes[sent % writes.length];
+        if (write === undefined || outstanding.size >= MAX_OUTSTANDING) continue;
+        sent += 1;
+        send(write);
+      }
+      await sleep(TICK_MS);
     }
   })();
   return {
@@ -78,8 +128,10 @@ export function startLoad(seed: ControlPlane, cluster: string, writesPerSecond: 
     async stop() {
       running = false;
       await loop;
+      const seconds = (performance.now() - startedMs) / 1000;
+      const perSecond = (sent - outstanding.size) / seconds;
       await Promise.all(outstanding);
-      return { judged, unjudged, failed };
+      return { judged, unjudged, failed, perSecond };
     },
   };
 }

@@ -21,8 +21,7 @@ import { injectCluster } from '../audit/inject-cluster.ts';
 import * as names from '../audit/names.ts';
 import { isGuarded, type Resolution, type Settings } from '../audit/settings.ts';
 import { type Cluster, type ClusterView, ENFORCED_LABEL, KKP_GROUP } from '../kkp.ts';
-import { resourcePath } from '../kube/client.ts';
-import type { JsonObject } from '../kubernetes.ts';
+import { type JsonObject, resourcePath } from '../kubernetes.ts';
 import { PRESETS } from '../policy/index.ts';
 import type { ReasonCode } from '../reasons.ts';
 import {

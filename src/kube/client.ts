@@ -77,24 +77,6 @@ export function isStatus(error: unknown, statusCode: number): error is KubeError
   return error instanceof KubeError && error.statusCode === statusCode;
 }
 
-/**
- * The path of a resource, or of an object where a name is given.
- * @param groupVersion such as `v1` or `apps/v1`
- * @param resource the plural, with a subresource where needed: see `subresource`
- */
-export function resourcePath(
-  groupVersion: string,
-  resource: string,
-  where: { readonly namespace?: string; readonly name?: string; readonly subresource?: string } = {},
-): string {
-  const parts = [groupVersion.includes('/') ? `apis/${groupVersion}` : `api/${groupVersion}`];
-  if (where.namespace !== undefined) parts.push('namespaces', encodeURIComponent(where.namespace));
-  parts.push(resource);
-  if (where.name !== undefined) parts.push(encodeURIComponent(where.name));
-  if (where.subresource !== undefined) parts.push(where.subresource);
-  return `/${parts.join('/')}`;
-}
-
 const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const MAX_LINE_BYTES = 16 * 1024 * 1024;

@@ -12,10 +12,10 @@ import {
   viewCluster,
   viewSeed,
 } from '../kkp.ts';
-import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
 import { untilAborted } from '../kube/deadline.ts';
 import { Reflector, type ReflectorOptions } from '../kube/watch.ts';
-import type { KubernetesObject } from '../kubernetes.ts';
+import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
 import { StateIndex } from './memory.ts';
 import { type State, StateError, type StateHealth } from './state.ts';
 

@@ -16,7 +16,10 @@ import type { State } from '../state/state.ts';
 import { Fleet, type FleetHealth, isOlder } from './fleet.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { ownSecret } from './objects.ts';
-import { type Action, type Assessment, assess, DRIFT, type Progress, planFleet } from './plan.ts';
+import type { Action } from './plan/action.ts';
+import { type Assessment, assess } from './plan/assess.ts';
+import { type Progress, planFleet } from './plan/budget.ts';
+import { DRIFT } from './plan/drift.ts';
 import { CONTENT_ANNOTATION } from './view.ts';
 
 export interface ControllerOptions {

@@ -14,7 +14,8 @@ import { type EventType, Reflector } from '../kube/watch.ts';
 import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
 import type { State } from '../state/state.ts';
 import { DENY_EGRESS_POLICY, NETWORK_POLICY } from './objects.ts';
-import { backendSourceOf, type ClusterFacts, type Kind } from './plan.ts';
+import type { ClusterFacts, Kind } from './plan/facts.ts';
+import { backendSourceOf } from './plan/rules/backend.ts';
 import {
   type DeploymentView,
   MANAGED_BY_LABEL,

@@ -4,14 +4,10 @@ import { settingsOf } from '../../src/audit/enforce.ts';
 import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG, DEFAULT_DATACENTER_OPTIONS } from '../../src/config.ts';
 import { fluentBitData, ownSecret } from '../../src/controller/objects.ts';
-import {
-  type Action,
-  type Assessment,
-  assess,
-  type ClusterFacts,
-  planFleet,
-  ROLLOUT_ANNOTATION,
-} from '../../src/controller/plan.ts';
+import type { Action } from '../../src/controller/plan/action.ts';
+import { type Assessment, assess } from '../../src/controller/plan/assess.ts';
+import { planFleet } from '../../src/controller/plan/budget.ts';
+import { type ClusterFacts, ROLLOUT_ANNOTATION } from '../../src/controller/plan/facts.ts';
 import { viewDeployment, viewObject, viewPod, viewPolicy } from '../../src/controller/view.ts';
 import { type ClusterView, viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { KubernetesObject } from '../../src/kubernetes.ts';

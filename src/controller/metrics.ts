@@ -18,9 +18,11 @@ export interface ControllerSources {
   readonly eventsDropped: () => number;
 }
 
+/** - failed: the API refused or did not answer; forbidden: RBAC does not allow it; conflict: it is looked at again */
+export type ActionOutcome = 'done' | 'conflict' | 'forbidden' | 'failed';
+
 export interface ControllerMetrics {
-  /** - failed: the API refused or did not answer; forbidden: RBAC does not allow it; conflict: it is looked at again */
-  acted(action: ActionName, outcome: 'done' | 'conflict' | 'forbidden' | 'failed'): void;
+  acted(action: ActionName, outcome: ActionOutcome): void;
 }
 
 /** Registers the metrics; once a registry. */

@@ -5,8 +5,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { isJsonObject, type JsonObject } from '../kubernetes.ts';
-import type { Credentials, Headers, TlsOptions } from './credentials.ts';
 import { type Deadline, startDeadline, untilAborted } from './deadline.ts';
+import type { Credentials, Headers, TlsOptions } from './identity.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;

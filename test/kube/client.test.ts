@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { isStatus, KubeClient, KubeError } from '../../src/kube/client.ts';
-import type { Credentials } from '../../src/kube/credentials.ts';
+import type { Credentials } from '../../src/kube/identity.ts';
 import { resourcePath } from '../../src/kubernetes.ts';
 import {
   type Handler,

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { InputError } from '../../src/input.ts';
-import { type Credentials, inClusterCredentials, loadKubeconfig } from '../../src/kube/credentials.ts';
+import { inClusterCredentials, loadKubeconfig } from '../../src/kube/credentials.ts';
+import type { Credentials } from '../../src/kube/identity.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const SECRET = 'very-secret-token';

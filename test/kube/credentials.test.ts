@@ -186,6 +186,14 @@ test('what is wrong with a kubeconfig is told with its line and field', async (t
     await load({ rest: { 'current-context': undefined } }),
     'config:1: current-context: is missing; name the context to use',
   );
+  for (const text of ['', '# nothing', '[]']) {
+    const file = await kubeconfig(t, {});
+    await writeFile(file, text);
+    assert.match(
+      await refusal(loadKubeconfig(file)),
+      /^config: this is no kubeconfig: it is empty or no mapping$/,
+    );
+  }
   assert.match(
     await refusal(loadKubeconfig('/nonexistent/config')),
     /^config: the kubeconfig cannot be read: ENOENT/,

@@ -17,6 +17,24 @@ export function ownText(map: unknown, key: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
+/**
+ * The path of a resource, or of an object where a name is given.
+ * @param groupVersion such as `v1` or `apps/v1`
+ * @param resource the plural, such as `pods`
+ */
+export function resourcePath(
+  groupVersion: string,
+  resource: string,
+  where: { readonly namespace?: string; readonly name?: string; readonly subresource?: string } = {},
+): string {
+  const parts = [groupVersion.includes('/') ? `apis/${groupVersion}` : `api/${groupVersion}`];
+  if (where.namespace !== undefined) parts.push('namespaces', encodeURIComponent(where.namespace));
+  parts.push(resource);
+  if (where.name !== undefined) parts.push(encodeURIComponent(where.name));
+  if (where.subresource !== undefined) parts.push(where.subresource);
+  return `/${parts.join('/')}`;
+}
+
 export interface ObjectMeta {
   readonly name?: string;
   readonly generateName?: string;

@@ -26,6 +26,9 @@ const imports: readonly Import[] = readdirSync(SRC, { recursive: true, encoding:
     });
   });
 
+/** What the controller decides by: no clock, no logger, no client. */
+const BELOW_THE_CONTROLLER = [/^audit\//, 'policy/index.ts', 'kkp.ts', 'kubernetes.ts', 'reasons.ts'];
+
 /** Folder or file → what it may import at run time, besides its own folder. */
 const RULES: readonly { readonly under: string; readonly may: readonly (string | RegExp)[] }[] = [
   {
@@ -45,6 +48,29 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
     ],
   },
   { under: 'policy/', may: [/^policy\//, 'js-yaml', 'yaml', 'node:util'] },
+  {
+    under: 'hooks/',
+    may: [
+      /^hooks\//,
+      /^audit\//,
+      'policy/index.ts',
+      'admission.ts',
+      'config.ts',
+      'kkp.ts',
+      'kubernetes.ts',
+      'patch.ts',
+      'reasons.ts',
+      'state/state.ts',
+      'workload.ts',
+      'fast-json-patch',
+    ],
+  },
+  {
+    under: 'controller/plan/',
+    may: [/^controller\/plan\//, 'controller/objects.ts', 'controller/view.ts', ...BELOW_THE_CONTROLLER],
+  },
+  { under: 'controller/objects.ts', may: ['controller/view.ts', ...BELOW_THE_CONTROLLER] },
+  { under: 'controller/view.ts', may: ['node:crypto', 'workload.ts', ...BELOW_THE_CONTROLLER] },
   { under: 'patch.ts', may: ['fast-json-patch'] },
   { under: 'equal.ts', may: [] },
   { under: 'reasons.ts', may: [] },
@@ -74,8 +100,15 @@ test('only main.ts and serve.ts know the process', () => {
   assert.deepEqual(knows.sort(), ['cli/serve.ts', 'main.ts']);
 });
 
+test('server.ts knows the protocol, and nothing of what is decided', () => {
+  const decides = imports.filter(
+    ({ file, from }) => file === 'server.ts' && /^(audit|hooks|policy|controller)(\/|\.ts)/.test(from),
+  );
+  assert.deepEqual(decides, []);
+});
+
 test('no decision asks for the time or for chance', () => {
-  for (const folder of ['audit', 'policy']) {
+  for (const folder of ['audit', 'policy', 'hooks', 'controller/plan']) {
     for (const file of readdirSync(path.join(SRC, folder), { recursive: true, encoding: 'utf8' })) {
       if (!file.endsWith('.ts')) continue;
       const text = readFileSync(path.join(SRC, folder, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');

@@ -3,8 +3,14 @@
  * Fail. Each write names the resourceVersion that it replaces, and changes nothing but these fields, so that an upgrade or a GitOps tool does
  * not fight it. Planning is pure; only `readConfigurations` and `send` talk to the API.
  */
-import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
-import { isJsonObject, type JsonObject, type JsonValue, type KubernetesObject } from '../kubernetes.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
+import {
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  type KubernetesObject,
+  resourcePath,
+} from '../kubernetes.ts';
 import { splitCertificates } from './authority.ts';
 
 /** As the chart calls them: one set of hooks a seed, whatever the release. */

@@ -5,8 +5,8 @@
  */
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
-import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
-import type { KubernetesObject, Secret } from '../kubernetes.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
+import { type KubernetesObject, resourcePath, type Secret } from '../kubernetes.ts';
 import { readTls, type TlsMaterial } from '../tls.ts';
 import {
   type CertificateAuthority,

@@ -1,6 +1,7 @@
 /** Sends the dry run that the hooks must reject (probe.ts). */
 import { POLICY_CONFIGMAP, POLICY_KEY } from '../audit/names.ts';
-import { type KubeClient, KubeError, resourcePath } from '../kube/client.ts';
+import { type KubeClient, KubeError } from '../kube/client.ts';
+import { resourcePath } from '../kubernetes.ts';
 import { answerTo, PROBE_LABEL } from './probe.ts';
 
 const TIMEOUT_MS = 15_000;

@@ -12,8 +12,14 @@ import {
   viewCluster,
   viewSeed,
 } from '../kkp.ts';
-import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
-import type { ConfigMap, Deployment, KubernetesObject, Pod } from '../kubernetes.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
+import {
+  type ConfigMap,
+  type Deployment,
+  type KubernetesObject,
+  type Pod,
+  resourcePath,
+} from '../kubernetes.ts';
 import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
 import type { Read, RolloutStatus, Snapshot } from './snapshot.ts';
 

@@ -2,15 +2,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Config, optionsOf } from '../config.ts';
 import { Fleet } from '../controller/fleet.ts';
-import {
-  type Assessment,
-  assess,
-  type ComplianceState,
-  DRIFT,
-  type DriftCode,
-  type Progress,
-  planFleet,
-} from '../controller/plan.ts';
+import { type Assessment, assess } from '../controller/plan/assess.ts';
+import { type Progress, planFleet } from '../controller/plan/budget.ts';
+import { DRIFT, type DriftCode } from '../controller/plan/drift.ts';
+import type { ComplianceState } from '../controller/plan/state.ts';
 import { InputError } from '../input.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { ReasonCode } from '../reasons.ts';

@@ -11,7 +11,7 @@ const COMMANDS: Readonly<Record<string, (io: CliIo) => Promise<Command>>> = {
   explain: async (io) => (await import('./explain.ts')).explainCommand(io),
   report: async (io) => (await import('./report.ts')).reportCommand(io),
   exempt: async (io) => (await import('./exempt.ts')).exemptCommand(io),
-  policy: async (io) => (await import('./policy.ts')).policyCommand(io),
+  policy: async (io) => (await import('./policy/policy.ts')).policyCommand(io),
   'uninstall-hooks': async (io) => (await import('./uninstall-hooks.ts')).uninstallHooksCommand(io),
   check: async (io) => (await import('./check.ts')).checkCommand(io),
   certs: async (io) => (await import('./certs.ts')).certsCommand(io),

@@ -18,8 +18,8 @@ import {
 import { LEASE_NAME } from '../controller/start.ts';
 import { InputError } from '../input.ts';
 import { ENFORCED_LABEL, KKP_GROUP } from '../kkp.ts';
-import { isStatus, type KubeClient, KubeError, resourcePath } from '../kube/client.ts';
-import type { KubernetesObject } from '../kubernetes.ts';
+import { isStatus, type KubeClient, KubeError } from '../kube/client.ts';
+import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
 import type { CliIo } from './io.ts';
 import { openClient, type SourceOptions } from './source.ts';
 import { printable } from './table.ts';

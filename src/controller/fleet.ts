@@ -9,12 +9,13 @@ import * as names from '../audit/names.ts';
 import { type Resolution, resolveSettings } from '../audit/settings.ts';
 import type { Config } from '../config.ts';
 import { CLUSTER_NAMESPACE_PREFIX, type ClusterView } from '../kkp.ts';
-import { type KubeClient, resourcePath } from '../kube/client.ts';
+import type { KubeClient } from '../kube/client.ts';
 import { type EventType, Reflector } from '../kube/watch.ts';
-import type { KubernetesObject } from '../kubernetes.ts';
+import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
 import type { State } from '../state/state.ts';
 import { DENY_EGRESS_POLICY, NETWORK_POLICY } from './objects.ts';
-import { backendSourceOf, type ClusterFacts, type Kind } from './plan.ts';
+import type { ClusterFacts, Kind } from './plan/facts.ts';
+import { backendSourceOf } from './plan/rules/backend.ts';
 import {
   type DeploymentView,
   MANAGED_BY_LABEL,

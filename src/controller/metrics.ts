@@ -1,7 +1,10 @@
 /** The controller's metrics, in the registry of the server. Only the leader has values of the fleet. */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { FleetHealth } from './fleet.ts';
-import type { ActionName, Assessment, DriftCode, Progress } from './plan.ts';
+import type { ActionName } from './plan/action.ts';
+import type { Assessment } from './plan/assess.ts';
+import type { Progress } from './plan/budget.ts';
+import type { DriftCode } from './plan/drift.ts';
 
 const PREFIX = 'kkp_audit_webhook_';
 
@@ -15,9 +18,11 @@ export interface ControllerSources {
   readonly eventsDropped: () => number;
 }
 
+/** - failed: the API refused or did not answer; forbidden: RBAC does not allow it; conflict: it is looked at again */
+export type ActionOutcome = 'done' | 'conflict' | 'forbidden' | 'failed';
+
 export interface ControllerMetrics {
-  /** - failed: the API refused or did not answer; forbidden: RBAC does not allow it; conflict: it is looked at again */
-  acted(action: ActionName, outcome: 'done' | 'conflict' | 'forbidden' | 'failed'): void;
+  acted(action: ActionName, outcome: ActionOutcome): void;
 }
 
 /** Registers the metrics; once a registry. */

@@ -5,8 +5,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { isJsonObject, type JsonObject } from '../kubernetes.ts';
-import type { Credentials, Headers, TlsOptions } from './credentials.ts';
 import { type Deadline, startDeadline, untilAborted } from './deadline.ts';
+import type { Credentials, Headers, TlsOptions } from './identity.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -75,24 +75,6 @@ export class KubeError extends Error {
 /** Whether the error is a KubeError with that HTTP status, such as 404, 409 or 410. */
 export function isStatus(error: unknown, statusCode: number): error is KubeError {
   return error instanceof KubeError && error.statusCode === statusCode;
-}
-
-/**
- * The path of a resource, or of an object where a name is given.
- * @param groupVersion such as `v1` or `apps/v1`
- * @param resource the plural, with a subresource where needed: see `subresource`
- */
-export function resourcePath(
-  groupVersion: string,
-  resource: string,
-  where: { readonly namespace?: string; readonly name?: string; readonly subresource?: string } = {},
-): string {
-  const parts = [groupVersion.includes('/') ? `apis/${groupVersion}` : `api/${groupVersion}`];
-  if (where.namespace !== undefined) parts.push('namespaces', encodeURIComponent(where.namespace));
-  parts.push(resource);
-  if (where.name !== undefined) parts.push(encodeURIComponent(where.name));
-  if (where.subresource !== undefined) parts.push(where.subresource);
-  return `/${parts.join('/')}`;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;

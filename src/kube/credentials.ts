@@ -1,34 +1,15 @@
 /**
  * Who this process is to a kube-apiserver: from a kubeconfig or from the pod's service account. client-node's KubeConfig is not used for it: it
  * loads every API model that there is (85 MB, half a second), reads token files once only, and knows `token-file` for what kubectl calls
- * `tokenFile`. Its exec plugin support stands alone and is used; KubeConfig itself only where a user has an `auth-provider`.
+ * `tokenFile`.
  */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { ConnectionOptions } from 'node:tls';
-import type { User } from '@kubernetes/client-node';
 import { type Clock, systemClock } from '../clock.ts';
-import { type InputDocument, InputError, type InputPath, readYamlDocuments } from '../input.ts';
-import { isJsonObject, type JsonObject, type JsonValue } from '../kubernetes.ts';
-
-export type TlsOptions = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
-export type Headers = Readonly<Record<string, string | string[]>>;
-
-interface Identity {
-  readonly tls: TlsOptions;
-  /** Secret: never logged, never in an error. */
-  readonly headers: Headers;
-}
-
-export interface Credentials {
-  /** The API server's address; a path is what all requests begin with. */
-  readonly server: URL;
-  readonly proxyUrl: string | undefined;
-  /** As it is now: tokens and certificates rotate. */
-  identity(): Promise<Identity>;
-  /** Forgets what it holds: the server did not take it. */
-  refresh(): void;
-}
+import { InputError } from '../input.ts';
+import type { Credentials, Headers, Identity, TlsOptions } from './identity.ts';
+import { parseKubeconfig, type Section } from './kubeconfig.ts';
+import { findPlugin, type Plugin } from './plugin.ts';
 
 /** Bound service account tokens live an hour and are replaced after 80 % of it; client-go reads as often. */
 const FILE_MAX_AGE_MS = 60_000;
@@ -78,13 +59,7 @@ export async function loadKubeconfig(
       { file, line: 0, field: '', text: `the kubeconfig cannot be read: ${error.message}` },
     ]);
   });
-  const [document] = readYamlDocuments(text, file);
-  if (document === undefined || !isJsonObject(document.value)) {
-    throw new InputError([
-      { file, line: 0, field: '', text: 'this is no kubeconfig: it is empty or no mapping' },
-    ]);
-  }
-  const config = new Section(document, [], document.value);
+  const config = parseKubeconfig(text, file);
   const contextName = options.context ?? config.text('current-context');
   if (contextName === undefined) throw config.error('current-context', 'is missing; name the context to use');
   const context = config.named('contexts', contextName, 'context', 'current-context');
@@ -92,62 +67,6 @@ export async function loadKubeconfig(
   const userName = context.text('user');
   const user = userName === undefined ? undefined : config.named('users', userName, 'user', 'contexts');
   return new KubeconfigCredentials(text, contextName, cluster, user, options.clock ?? systemClock);
-}
-
-/** Part of a kubeconfig, which knows its place. */
-class Section {
-  readonly #document: InputDocument;
-  readonly #path: InputPath;
-  readonly value: JsonObject;
-
-  constructor(document: InputDocument, path: InputPath, value: JsonObject) {
-    this.#document = document;
-    this.#path = path;
-    this.value = value;
-  }
-
-  get file(): string {
-    return this.#document.file;
-  }
-
-  error(key: string, text: string): InputError {
-    return new InputError([this.#document.problem([...this.#path, key], text)]);
-  }
-
-  get(key: string): JsonValue | undefined {
-    return Object.hasOwn(this.value, key) ? this.value[key] : undefined;
-  }
-
-  text(key: string): string | undefined {
-    const value = this.get(key);
-    if (value === undefined || value === null || value === '') return undefined;
-    if (typeof value !== 'string') throw this.error(key, 'must be text');
-    return value;
-  }
-
-  requiredText(key: string): string {
-    const value = this.text(key);
-    if (value === undefined) throw this.error(key, 'is missing');
-    return value;
-  }
-
-  /** A path in a kubeconfig is relative to it. */
-  filePath(key: string): string | undefined {
-    const value = this.text(key);
-    return value === undefined ? undefined : path.resolve(path.dirname(this.file), value);
-  }
-
-  /** The part called `key` of the entry with that name. */
-  named(list: string, name: string, key: string, wantedBy: string): Section {
-    const entries = this.get(list);
-    const index = Array.isArray(entries)
-      ? entries.findIndex((entry) => isJsonObject(entry) && entry.name === name)
-      : -1;
-    const entry = Array.isArray(entries) ? entries[index] : undefined;
-    const value = isJsonObject(entry) ? entry[key] : undefined;
-    if (isJsonObject(value)) return new Section(this.#document, [list, index, key], value);
-    throw this.error(index < 0 ? wantedBy : list, `${list} has no ${key} ${JSON.stringify(name)}`);
-  }
 }
 
 class KubeconfigCredentials implements Credentials {
@@ -233,99 +152,6 @@ function readHeaders(user: Section): Headers {
   if (uid !== undefined) headers['impersonate-uid'] = uid;
   if (Array.isArray(groups)) headers['impersonate-group'] = groups.map(String);
   return headers;
-}
-
-interface Plugin {
-  get(): Promise<Identity>;
-  forget(): void;
-}
-
-/** What client-node's authenticators fill in. */
-interface Filled {
-  headers: Record<string, string>;
-  cert?: string;
-  key?: string;
-}
-
-function findPlugin(text: string, context: string, cluster: Section, user: Section): Plugin | undefined {
-  if (isJsonObject(user.get('exec'))) return execPlugin(cluster, user);
-  if (!isJsonObject(user.get('auth-provider'))) return undefined;
-  return plugin(user, async () => {
-    const { KubeConfig } = await import('@kubernetes/client-node');
-    const config = new KubeConfig();
-    config.loadFromString(text);
-    config.setCurrentContext(context);
-    return (filled) => config.applyToHTTPSOptions(filled);
-  });
-}
-
-function execPlugin(cluster: Section, user: Section): Plugin {
-  const settings = user.get('exec') as JsonObject;
-  if (typeof settings.command !== 'string') throw user.error('exec', 'has no command');
-  // A relative path with a folder in it is relative to the kubeconfig, a bare name is looked up in PATH.
-  const command = settings.command.includes('/')
-    ? path.resolve(path.dirname(user.file), settings.command)
-    : settings.command;
-  const info = {
-    apiVersion: settings.apiVersion ?? 'client.authentication.k8s.io/v1',
-    kind: 'ExecCredential',
-    spec: {
-      interactive: false,
-      ...(settings.provideClusterInfo === true
-        ? { cluster: { server: cluster.requiredText('server') } }
-        : {}),
-    },
-  };
-  const env = [
-    ...(Array.isArray(settings.env) ? settings.env : []),
-    { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) },
-  ];
-  const args = Array.isArray(settings.args) ? settings.args.map(String) : [];
-  const asUser = { name: 'user', exec: { ...settings, command, args, env } } as unknown as User;
-  return plugin(user, async () => {
-    const { ExecAuth } = await import('@kubernetes/client-node/dist/exec_auth.js');
-    const auth = new ExecAuth();
-    return (filled) => auth.applyAuthentication(asUser, filled);
-  });
-}
-
-/** Simultaneous requests share one run of the plugin; what it gave is kept by client-node until it expires. */
-function plugin(user: Section, load: () => Promise<(filled: Filled) => Promise<void>>): Plugin {
-  let loaded: Promise<(filled: Filled) => Promise<void>> | undefined;
-  let running: Promise<Identity> | undefined;
-  const run = async (): Promise<Identity> => {
-    const filled: Filled = { headers: {} };
-    try {
-      loaded ??= load();
-      await (await loaded)(filled);
-    } catch (error) {
-      // A SyntaxError of JSON.parse quotes what the plugin printed, which may be the token.
-      const secret = error instanceof SyntaxError || error instanceof TypeError;
-      const reason = secret
-        ? 'it printed no ExecCredential'
-        : String(error instanceof Error ? error.message : error);
-      throw user.error('exec', `the plugin for credentials failed: ${reason.trim().slice(0, 300)}`);
-    }
-    const { Authorization, ...headers } = filled.headers;
-    return {
-      tls: {
-        ...(filled.cert === undefined ? {} : { cert: filled.cert }),
-        ...(filled.key === undefined ? {} : { key: filled.key }),
-      },
-      headers: Authorization === undefined ? headers : { ...headers, authorization: Authorization },
-    };
-  };
-  return {
-    get() {
-      running ??= run().finally(() => {
-        running = undefined;
-      });
-      return running;
-    },
-    forget() {
-      loaded = undefined;
-    },
-  };
 }
 
 /** A file whose content is replaced while the process runs. */

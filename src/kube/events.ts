@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../clock.ts';
 import { KKP_GROUP } from '../kkp.ts';
-import { isStatus, type KubeClient, resourcePath } from './client.ts';
+import { resourcePath } from '../kubernetes.ts';
+import { isStatus, type KubeClient } from './client.ts';
 
 export interface EventSubject {
   readonly name: string;

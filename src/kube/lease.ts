@@ -7,8 +7,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../clock.ts';
-import type { KubernetesObject } from '../kubernetes.ts';
-import { isStatus, type KubeClient, resourcePath } from './client.ts';
+import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
+import { isStatus, type KubeClient } from './client.ts';
 
 export interface LeaderElectionOptions {
   readonly client: KubeClient;

@@ -2,7 +2,7 @@
  * Requests that keep coming from the cluster itself, with how often: what a policy that logs them costs. The rates are those of a quiet cluster
  * of Kubernetes' defaults, meant for an order of magnitude.
  */
-import type { RequestAttributes } from './types.ts';
+import { NO_RESOURCE, type RequestAttributes } from './types.ts';
 
 export interface Noise {
   readonly what: string;
@@ -35,12 +35,7 @@ function path(verb: string, url: string): RequestAttributes {
   return {
     user: PROBE,
     verb,
-    isResource: false,
-    namespace: '',
-    apiGroup: '',
-    resource: '',
-    subresource: '',
-    name: '',
+    ...NO_RESOURCE,
     path: url,
   };
 }

@@ -2,7 +2,7 @@
  * Requests that stand for what an audit log is read for. Policies are compared by what they would log of these; docs/policy.md lists them, held
  * equal by a test. Adding one makes the demand on policies stricter: do it on purpose.
  */
-import type { RequestAttributes } from './types.ts';
+import { NO_RESOURCE, type RequestAttributes } from './types.ts';
 
 export type Concern =
   | 'secrets'
@@ -171,15 +171,6 @@ const ROWS: readonly Row[] = [
   row('reads', OTHER, ['list'], 'apps', 'deployments'),
   row('reads', OTHER, ['get'], 'example.com', 'widgets'),
 ];
-
-const NO_RESOURCE = {
-  isResource: false,
-  namespace: '',
-  apiGroup: '',
-  resource: '',
-  subresource: '',
-  name: '',
-};
 
 /** Paths are no resources; kube-apiserver knows them by the lower-case HTTP method. */
 const PATHS: readonly RepresentativeRequest[] = ['/api', '/metrics', '/logs/'].map((path) => ({

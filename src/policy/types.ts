@@ -52,6 +52,16 @@ export interface RequestAttributes {
   readonly path: string;
 }
 
+/** What a request for a path says of resources: nothing. */
+export const NO_RESOURCE = {
+  isResource: false,
+  namespace: '',
+  apiGroup: '',
+  resource: '',
+  subresource: '',
+  name: '',
+} as const;
+
 /** The minor versions of Kubernetes 1.x whose readers this library tells apart. */
 export const KUBERNETES_MINORS = [33, 34, 35, 36] as const;
 export const NEWEST_MINOR = 36;

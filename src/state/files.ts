@@ -61,13 +61,12 @@ export async function openFileState(folder: string, options: FileStateOptions): 
   return state;
 }
 
-class FileState implements State {
+class FileState extends StateIndex implements State {
   readonly #folder: string;
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #scanIntervalMs: number;
   readonly #settleMs: number;
-  readonly #index = new StateIndex();
   readonly #stopping = new AbortController();
   #scan: Scan = new Map();
   /** The last good content of each file that is there. */
@@ -76,10 +75,11 @@ class FileState implements State {
   /** What is wrong with the files as they were last read. */
   #unusable: readonly InputProblem[] = [];
   /** What was last reported: that, and a folder that cannot be read. */
-  #problems: readonly string[] = [];
+  #reported: readonly string[] = [];
   #following: Promise<void> = Promise.resolve();
 
   constructor(folder: string, options: FileStateOptions) {
+    super();
     this.#folder = folder;
     this.#logger = options.logger;
     this.#clock = options.clock ?? systemClock;
@@ -91,7 +91,7 @@ class FileState implements State {
     const scan = await scanFolder(this.#folder);
     await this.#read(scan);
     if (this.#unusable.length > 0) throw new InputError(this.#unusable);
-    const counts = { files: scan.size, clusters: this.#index.clusterCount, seeds: this.seeds().length };
+    const counts = { files: scan.size, clusters: this.clusterCount, seeds: this.seeds().length };
     this.#logger.info({ folder: this.#folder, ...counts }, 'state read from files');
   }
 
@@ -99,39 +99,19 @@ class FileState implements State {
     this.#following = this.#follow();
   }
 
-  cluster(name: string): ClusterView | undefined {
-    return this.#index.cluster(name);
-  }
-
-  clusterOfNamespace(namespace: string): ClusterView | undefined {
-    return this.#index.clusterOfNamespace(namespace);
-  }
-
-  clusters(): Iterable<ClusterView> {
-    return this.#index.clusters();
-  }
-
-  seeds(): readonly SeedView[] {
-    return this.#index.seeds();
-  }
-
   /** The files are the source, and they are in memory: what is not there is not there. */
   async fetchClusterOfNamespace(namespace: string): Promise<ClusterView | undefined> {
-    return this.#index.clusterOfNamespace(namespace);
+    return this.clusterOfNamespace(namespace);
   }
 
   health() {
     return {
       synced: true,
       ageSeconds: 0,
-      clusters: this.#index.clusterCount,
-      seeds: this.#index.seeds().length,
-      problems: [...this.#problems, ...this.#index.problems()],
+      clusters: this.clusterCount,
+      seeds: this.seeds().length,
+      problems: [...this.#reported, ...this.problems()],
     };
-  }
-
-  onChange(listener: () => void): () => void {
-    return this.#index.onChange(listener);
   }
 
   async close(): Promise<void> {
@@ -164,7 +144,7 @@ class FileState implements State {
       scan = later;
       if (!settled) continue;
       await this.#read(scan);
-      const counts = { files: scan.size, clusters: this.#index.clusterCount, seeds: this.seeds().length };
+      const counts = { files: scan.size, clusters: this.clusterCount, seeds: this.seeds().length };
       this.#logger.info({ folder: this.#folder, ...counts }, 'state read again: files changed');
     }
   }
@@ -214,8 +194,8 @@ class FileState implements State {
         else seeds.push(view);
       }
     }
-    this.#index.replaceClusters(clusters);
-    this.#index.replaceSeeds(seeds);
+    this.replaceClusters(clusters);
+    this.replaceSeeds(seeds);
     return problems;
   }
 
@@ -223,13 +203,13 @@ class FileState implements State {
   #report(problems: readonly InputProblem[]): void {
     const lines = problems.map(formatProblem);
     for (const problem of lines) {
-      if (!this.#problems.includes(problem))
+      if (!this.#reported.includes(problem))
         this.#logger.error({ problem }, 'a file of the state cannot be used');
     }
-    for (const problem of this.#problems) {
+    for (const problem of this.#reported) {
       if (!lines.includes(problem)) this.#logger.info({ problem }, 'a problem of the state is solved');
     }
-    this.#problems = lines;
+    this.#reported = lines;
   }
 }
 

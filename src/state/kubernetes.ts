@@ -12,10 +12,10 @@ import {
   viewCluster,
   viewSeed,
 } from '../kkp.ts';
-import { isStatus, type KubeClient, resourcePath } from '../kube/client.ts';
+import { isStatus, type KubeClient } from '../kube/client.ts';
 import { untilAborted } from '../kube/deadline.ts';
 import { Reflector, type ReflectorOptions } from '../kube/watch.ts';
-import type { KubernetesObject } from '../kubernetes.ts';
+import { type KubernetesObject, resourcePath } from '../kubernetes.ts';
 import { StateIndex } from './memory.ts';
 import { type State, StateError, type StateHealth } from './state.ts';
 
@@ -42,10 +42,9 @@ export function openKubernetesState(client: KubeClient, options: KubernetesState
   return new KubernetesState(client, options);
 }
 
-class KubernetesState implements State {
+class KubernetesState extends StateIndex implements State {
   readonly #client: KubeClient;
   readonly #clock: Clock;
-  readonly #index = new StateIndex();
   readonly #clusterWatch: Reflector<ClusterView>;
   readonly #seedWatch: Reflector<SeedView>;
   /** Look-ups under way, by namespace. */
@@ -55,50 +54,34 @@ class KubernetesState implements State {
   readonly #stopping = new AbortController();
 
   constructor(client: KubeClient, options: KubernetesStateOptions) {
+    super();
     const { logger, clock = systemClock, kkpNamespace = 'kubermatic', watch = {} } = options;
     this.#client = client;
     this.#clock = clock;
-    const common = { ...watch, client, logger, clock, onSynced: () => this.#index.notify() };
-    const index = this.#index;
+    const common = { ...watch, client, logger, clock, onSynced: () => this.notify() };
     this.#clusterWatch = new Reflector({
       ...common,
       path: resourcePath(KKP_API, 'clusters'),
       resource: `clusters.${KKP_GROUP}`,
       slim: viewCluster,
-      onReplace: (clusters) => index.replaceClusters(clusters),
+      onReplace: (clusters) => this.replaceClusters(clusters),
       onEvent: (type, cluster) =>
-        type === 'DELETED' ? index.removeCluster(cluster.name) : index.upsertCluster(cluster),
+        type === 'DELETED' ? this.removeCluster(cluster.name) : this.upsertCluster(cluster),
     });
     this.#seedWatch = new Reflector({
       ...common,
       path: resourcePath(KKP_API, 'seeds', { namespace: kkpNamespace }),
       resource: `seeds.${KKP_GROUP} in namespace ${kkpNamespace}`,
       slim: viewSeed,
-      onReplace: (seeds) => index.replaceSeeds(seeds),
-      onEvent: (type, seed) => (type === 'DELETED' ? index.removeSeed(seed.name) : index.upsertSeed(seed)),
+      onReplace: (seeds) => this.replaceSeeds(seeds),
+      onEvent: (type, seed) => (type === 'DELETED' ? this.removeSeed(seed.name) : this.upsertSeed(seed)),
     });
     this.#clusterWatch.start();
     this.#seedWatch.start();
   }
 
-  cluster(name: string): ClusterView | undefined {
-    return this.#index.cluster(name);
-  }
-
-  clusterOfNamespace(namespace: string): ClusterView | undefined {
-    return this.#index.clusterOfNamespace(namespace);
-  }
-
-  clusters(): Iterable<ClusterView> {
-    return this.#index.clusters();
-  }
-
-  seeds(): readonly SeedView[] {
-    return this.#index.seeds();
-  }
-
   async fetchClusterOfNamespace(namespace: string, signal: AbortSignal): Promise<ClusterView | undefined> {
-    const known = this.#index.clusterOfNamespace(namespace);
+    const known = this.clusterOfNamespace(namespace);
     if (known !== undefined) return known;
     if ((this.#negatives.get(namespace) ?? Number.NEGATIVE_INFINITY) > this.#clock.now()) return undefined;
     let fetching = this.#fetching.get(namespace);
@@ -119,14 +102,10 @@ class KubernetesState implements State {
     return {
       synced: watches.every(({ synced }) => synced),
       ageSeconds: Math.max(...watches.map(({ ageSeconds }) => ageSeconds)),
-      clusters: this.#index.clusterCount,
-      seeds: this.#index.seeds().length,
-      problems: [...watches.flatMap(({ problem }) => problem ?? []), ...this.#index.problems()],
+      clusters: this.clusterCount,
+      seeds: this.seeds().length,
+      problems: [...watches.flatMap(({ problem }) => problem ?? []), ...this.problems()],
     };
-  }
-
-  onChange(listener: () => void): () => void {
-    return this.#index.onChange(listener);
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ClusterView, SeedView } from '../kkp.ts';
 
+/** The look-ups of a state. A source extends it and fills it; who uses a State sees only what answers. */
 export class StateIndex {
   readonly #clusters = new Map<string, ClusterView>();
   /** Who says that the namespace is theirs, best claim first; nearly always one. */

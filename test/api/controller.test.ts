@@ -243,8 +243,14 @@ describe('the controller', {
     await unregisterWebhooks(seed.client);
     const stored = await readDeployment('drifted');
     const bare = renderKkpInto(undefined, { cluster: 'drifted' }, undefined);
+    // Without a version: the Deployment's status may change between the read and the write.
+    const { resourceVersion: _, ...metadata } = stored.metadata ?? {};
     const spec = { ...stored.spec, template: bare.spec.template };
-    await seed.client.request('PUT', `${deploymentsPath('drifted')}/apiserver`, { ...stored, spec });
+    await seed.client.request('PUT', `${deploymentsPath('drifted')}/apiserver`, {
+      ...stored,
+      metadata,
+      spec,
+    });
     await registerWebhooks(seed.client, server);
     await until(
       'the injection to be back',

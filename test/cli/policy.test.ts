@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { CliIo, CliStream } from '../../src/cli/io.ts';
-import { policyCommand } from '../../src/cli/policy.ts';
+import { policyCommand } from '../../src/cli/policy/policy.ts';
 import { InputError } from '../../src/input.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'kkp-policy-'));

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { mergePatch } from '../../src/controller/objects.ts';
-import { type Assessment, assess } from '../../src/controller/plan.ts';
+import { type Assessment, assess } from '../../src/controller/plan/assess.ts';
 import { viewDeployment, viewPod, viewPolicy } from '../../src/controller/view.ts';
 import { viewCluster, viewSeed } from '../../src/kkp.ts';
 import {

@@ -1,8 +1,9 @@
 // On a stub server: see test/support/stub-api.ts. The same client on a real kube-apiserver is in test/api.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { isStatus, KubeClient, KubeError, resourcePath } from '../../src/kube/client.ts';
-import type { Credentials } from '../../src/kube/credentials.ts';
+import { isStatus, KubeClient, KubeError } from '../../src/kube/client.ts';
+import type { Credentials } from '../../src/kube/identity.ts';
+import { resourcePath } from '../../src/kubernetes.ts';
 import {
   type Handler,
   plainCredentials,

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { InputError } from '../../src/input.ts';
-import { type Credentials, inClusterCredentials, loadKubeconfig } from '../../src/kube/credentials.ts';
+import { inClusterCredentials, loadKubeconfig } from '../../src/kube/credentials.ts';
+import type { Credentials } from '../../src/kube/identity.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const SECRET = 'very-secret-token';
@@ -185,6 +186,14 @@ test('what is wrong with a kubeconfig is told with its line and field', async (t
     await load({ rest: { 'current-context': undefined } }),
     'config:1: current-context: is missing; name the context to use',
   );
+  for (const text of ['', '# nothing', '[]']) {
+    const file = await kubeconfig(t, {});
+    await writeFile(file, text);
+    assert.match(
+      await refusal(loadKubeconfig(file)),
+      /^config: this is no kubeconfig: it is empty or no mapping$/,
+    );
+  }
   assert.match(
     await refusal(loadKubeconfig('/nonexistent/config')),
     /^config: the kubeconfig cannot be read: ENOENT/,

@@ -106,6 +106,7 @@ describe('errors have a code, a field and a place', () => {
     ['a wrong indent', `${HEAD}rules:\n  - level: None\n - level: None\n`, ['5:2 syntax ']],
     ['a list that is not closed', `${HEAD}rules: [{level: None}\n`, ['4:1 syntax ']],
     ['an anchor that is not there', `${HEAD}rules:\n- *a\n`, ['4:3 syntax ']],
+    ['a name of an anchor that does not end', `${HEAD}rules:\n- &a. {}\n`, ['4:3 syntax ']],
     ['a star without quotes', `${HEAD}rules:\n- level: None\n  nonResourceURLs:\n  - *\n`, ['6:5 syntax ']],
     ['flow style of YAML where JSON is read', '{apiVersion: audit.k8s.io/v1}', ['1:2 syntax ']],
     ['JSON with a comment', '{"kind": "Policy"} // x', ['1:20 syntax ']],

@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TestContext } from 'node:test';
-import type { Credentials } from '../../src/kube/credentials.ts';
+import type { Credentials } from '../../src/kube/identity.ts';
 
 export type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => unknown;
 

@@ -2,7 +2,7 @@
  * Lines of an audit log, looked at as bytes: bodies are most of a log and no policy looks into them, so only the few fields that matter are
  * parsed and the rest is passed over.
  */
-import type { RequestAttributes } from '../../policy/index.ts';
+import { NO_RESOURCE, type RequestAttributes } from '../../policy/index.ts';
 
 /** A value within the bytes of a line; `end` is behind it. */
 export interface Span {
@@ -191,12 +191,7 @@ export class EventReader {
       return {
         user,
         verb,
-        isResource: false,
-        namespace: '',
-        apiGroup: '',
-        resource: '',
-        subresource: '',
-        name: '',
+        ...NO_RESOURCE,
         path,
       };
     }

@@ -1,6 +1,6 @@
 /** Requests as people write them on a command line and in test cases. */
 import { groupsOf } from '../../policy/catalogue.ts';
-import type { RequestAttributes } from '../../policy/index.ts';
+import { NO_RESOURCE, type RequestAttributes } from '../../policy/index.ts';
 
 export interface RequestWords {
   readonly user?: string | undefined;
@@ -39,12 +39,7 @@ export function toRequest(words: RequestWords): RequestAttributes {
     }
     return {
       ...base,
-      isResource: false,
-      namespace: '',
-      apiGroup: '',
-      resource: '',
-      subresource: '',
-      name: '',
+      ...NO_RESOURCE,
       path,
     };
   }

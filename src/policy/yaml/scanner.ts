@@ -4,19 +4,11 @@
  * held equal to Kubernetes' own reader by the differential tests.
  */
 import { type Position, SyntaxProblem } from '../position.ts';
-import {
-  atDocumentIndicator,
-  isBlank,
-  isBlankOrEnd,
-  isBreakOrEnd,
-  isDigit,
-  isWord,
-  skipBlanks,
-  skipComment,
-} from './characters.ts';
+import { atDocumentIndicator, isBlank, isBlankOrEnd, skipComment } from './characters.ts';
+import { scanDirective } from './directives.ts';
 import { scanBlockScalar, scanPlainScalar, scanQuotedScalar } from './scalars.ts';
 import { isBreak, type Source } from './source.ts';
-import { scanTag, scanTagDirective } from './tags.ts';
+import { scanAnchor, scanTag } from './tags.ts';
 
 export type TokenKind =
   | 'stream-start'
@@ -160,7 +152,7 @@ export class Scanner {
     else if (c === 0x3a && (this.#flowLevel > 0 || isBlankOrEnd(next))) this.#fetchValue(start);
     else if (c === 0x2a || c === 0x26) {
       this.#saveKey(false);
-      this.#push(c === 0x2a ? 'alias' : 'anchor', start, { value: this.#scanAnchor(start) });
+      this.#push(c === 0x2a ? 'alias' : 'anchor', start, { value: scanAnchor(source, start) });
     } else if (c === 0x21) {
       this.#saveKey(false);
       this.#push('tag', start, scanTag(source, start));
@@ -354,56 +346,9 @@ export class Scanner {
     this.#push('value', start);
   }
 
-  #scanAnchor(start: Position): string {
-    const source = this.#source;
-    source.skip();
-    let name = '';
-    for (source.need(1); isWord(source.peek()); source.need(1)) name += source.take();
-    const c = source.peek();
-    const ended = isBlankOrEnd(c) || '?:,]}%@`'.includes(String.fromCodePoint(c));
-    if (name === '' || !ended) {
-      this.#fail(
-        '"*" and "&" start the name of an anchor: letters and digits only; put a text in quotes',
-        start,
-      );
-    }
-    return name;
-  }
-
   #fetchDirective(start: Position): void {
-    const source = this.#source;
     this.#toBlockStart();
-    source.skip();
-    let name = '';
-    for (source.need(1); isWord(source.peek()); source.need(1)) name += source.take();
-    if (name === '' || !isBlankOrEnd(source.peek())) this.#fail('not a directive after "%"', start);
-    if (name === 'YAML') this.#push('version-directive', start, { value: this.#scanVersion(start) });
-    else if (name === 'TAG') this.#push('tag-directive', start, scanTagDirective(source, start));
-    else this.#fail(`unknown directive "%${name}"`, start);
-    skipBlanks(source);
-    skipComment(source);
-    if (!isBreakOrEnd(source.peek())) this.#fail('unexpected text behind a directive', start);
-    if (isBreak(source.peek())) {
-      source.need(2);
-      source.skipLine();
-    }
-  }
-
-  #scanVersion(start: Position): string {
-    const source = this.#source;
-    skipBlanks(source);
-    const number = (): number => {
-      let digits = '';
-      for (source.need(1); isDigit(source.peek()); source.need(1)) {
-        digits += source.take();
-        if (digits.length > 2) this.#fail('a YAML version of so many digits does not exist', start);
-      }
-      if (digits === '') this.#fail('a version such as 1.1 must follow "%YAML"', start);
-      return Number(digits);
-    };
-    const major = number();
-    if (source.peek() !== 0x2e) this.#fail('a version such as 1.1 must follow "%YAML"', start);
-    source.skip();
-    return `${major}.${number()}`;
+    const { kind, ...text } = scanDirective(this.#source, start);
+    this.#push(kind, start, text);
   }
 }

@@ -1,4 +1,4 @@
-/** Tags (`!!str`, `!local`, `!<verbatim>`) and the directive that declares a tag's handle. */
+/** What may stand in front of a node: tags (`!!str`, `!local`, `!<verbatim>`) and the names of anchors; and the directive that declares a tag's handle. */
 import { type Position, SyntaxProblem } from '../position.ts';
 import { isBlank, isBlankOrEnd, isWord, skipBlanks } from './characters.ts';
 import type { Source } from './source.ts';
@@ -48,11 +48,31 @@ export function scanTagDirective(source: Source, start: Position): TagText {
   return { value, suffix };
 }
 
+/**
+ * The name of an anchor or alias.
+ * @param source stands on "&" or "*"
+ */
+export function scanAnchor(source: Source, start: Position): string {
+  source.skip();
+  const name = scanWord(source);
+  const c = source.peek();
+  const ended = isBlankOrEnd(c) || '?:,]}%@`'.includes(String.fromCodePoint(c));
+  if (name !== '' && ended) return name;
+  const text = '"*" and "&" start the name of an anchor: letters and digits only; put a text in quotes';
+  throw new SyntaxProblem(text, start);
+}
+
+/** Letters, digits, "-" and "_"; "" where there are none. */
+export function scanWord(source: Source): string {
+  let word = '';
+  for (source.need(1); isWord(source.peek()); source.need(1)) word += source.take();
+  return word;
+}
+
 function scanHandle(source: Source, directive: boolean, start: Position): string {
   source.need(1);
   if (source.peek() !== 0x21) throw new SyntaxProblem('a tag must start with "!"', start);
-  let handle = source.take();
-  for (source.need(1); isWord(source.peek()); source.need(1)) handle += source.take();
+  const handle = source.take() + scanWord(source);
   if (source.peek() === 0x21) return handle + source.take();
   if (directive && handle !== '!')
     throw new SyntaxProblem('the handle of a %TAG directive must end in "!"', start);

@@ -1,14 +1,14 @@
 /** `policy`: judges, explains, tests, compares and replays audit policies, offline and with the rules that the hooks apply. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { KUBERNETES_MINORS } from '../policy/index.ts';
-import type { CliIo } from './io.ts';
-import { runDiff } from './policy/diff.ts';
-import { runExplain } from './policy/explain.ts';
-import { type LintCliOptions, runLint } from './policy/lint.ts';
-import { inputError, type LoadOptions, loadPolicy } from './policy/load.ts';
-import { runReplay } from './policy/replay.ts';
-import { type RequestWords, toRequest } from './policy/request.ts';
-import { runTest } from './policy/test.ts';
+import { KUBERNETES_MINORS } from '../../policy/index.ts';
+import type { CliIo } from '../io.ts';
+import { runDiff } from './diff.ts';
+import { runExplain } from './explain.ts';
+import { type LintCliOptions, runLint } from './lint.ts';
+import { inputError, type LoadOptions, loadPolicy } from './load.ts';
+import { runReplay } from './replay.ts';
+import { type RequestWords, toRequest } from './request.ts';
+import { runTest } from './test.ts';
 
 type Output = 'table' | 'json';
 type Common = LoadOptions & { readonly output: Output };

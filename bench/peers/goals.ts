@@ -22,7 +22,7 @@ export const GOALS: readonly Goal[] = [
   steadierThan('controller-runtime'),
   steadierThan('pepr'),
   {
-    goal: "RSS below Pepr's",
+    goal: "RSS below Pepr's, after the load and at its peak",
     judge: (report) => {
       const [ours, theirs] = [serverOf(report, OURS), serverOf(report, 'pepr')];
       if (ours === undefined || theirs === undefined) return undefined;
@@ -38,9 +38,10 @@ export const GOALS: readonly Goal[] = [
     judge: (report) => {
       const ours = serverOf(report, OURS);
       if (ours === undefined) return undefined;
+      const { firstAnswerMs, firstAnswerAgainMs = Number.NaN } = ours;
       return {
-        found: `${ours.firstAnswerMs.toFixed(0)} ms`,
-        met: ours.firstAnswerMs <= FIRST_ANSWER_LIMIT_MS,
+        found: `${firstAnswerMs.toFixed(0)} ms; started again ${firstAnswerAgainMs.toFixed(0)} ms`,
+        met: firstAnswerMs <= FIRST_ANSWER_LIMIT_MS,
       };
     },
   },

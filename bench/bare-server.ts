@@ -1,25 +1,32 @@
 /**
- * What the server is measured against: node:https and nothing else. It parses the body and answers a fixed patch.
- * Usage: node bench/bare-server.ts CERT KEY PATCH; prints its port.
+ * What the server is measured against: node:https and nothing else. It parses the body and answers the patch that is fixed for its operation.
+ * Usage: node bench/bare-server.ts PORT CERT_DIR PATCHES_FILE, a JSON object of a patch (text) by operation.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Operation } from './payload.ts';
 
-const [certFile = '', keyFile = '', patchFile = ''] = process.argv.slice(2);
-const patch = readFileSync(patchFile).toString('base64');
+const [port = '', certDir = '', patchesFile = ''] = process.argv.slice(2);
+const texts = JSON.parse(readFileSync(patchesFile, 'utf8')) as Record<Operation, string>;
+const patches = Object.fromEntries(
+  Object.entries(texts).map(([operation, text]) => [operation, Buffer.from(text).toString('base64')]),
+);
 
 const server = createServer(
-  { cert: readFileSync(certFile), key: readFileSync(keyFile) },
+  { cert: readFileSync(join(certDir, 'tls.crt')), key: readFileSync(join(certDir, 'tls.key')) },
   (request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
-      const review = JSON.parse(Buffer.concat(chunks).toString()) as { request: { uid: string } };
+      const review = JSON.parse(Buffer.concat(chunks).toString()) as {
+        request: { uid: string; operation: Operation };
+      };
+      const { uid, operation } = review.request;
       const answer = JSON.stringify({
         apiVersion: 'admission.k8s.io/v1',
         kind: 'AdmissionReview',
-        response: { uid: review.request.uid, allowed: true, patchType: 'JSONPatch', patch },
+        response: { uid, allowed: true, patchType: 'JSONPatch', patch: patches[operation] },
       });
       response.writeHead(200, {
         'content-type': 'application/json',
@@ -29,6 +36,4 @@ const server = createServer(
     });
   },
 );
-server.listen(0, '127.0.0.1', () => {
-  process.stdout.write(`${(server.address() as AddressInfo).port}\n`);
-});
+server.listen(Number(port), '127.0.0.1');

@@ -1,10 +1,8 @@
 /**
  * Sends one body again and again over keep-alive TLS connections, one request at a time each, and measures. Raw sockets and a parser that
- * knows no more of HTTP than it must, so that the load is never what limits. Runs as a process of its own: a job a line in on standard
- * input, a result a line out.
+ * knows no more of HTTP than it must, so that the load is never what limits.
  */
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { connect, type TLSSocket } from 'node:tls';
 import { PORT, UID } from './payload.ts';
 
@@ -27,6 +25,8 @@ export interface Load {
 }
 
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
+/** Go answers in chunks where the answer is larger than 2 KB. */
+const LAST_CHUNK = Buffer.from('\r\n0\r\n\r\n');
 
 /** One connection: sends, waits for the whole answer, reports, sends again until told to stop. */
 function run(job: Job, index: number, onAnswer: (ms: number) => boolean): Promise<void> {
@@ -60,8 +60,7 @@ function run(job: Job, index: number, onAnswer: (ms: number) => boolean): Promis
       const headEnd = answer.indexOf(END_OF_HEAD);
       if (headEnd === -1) return;
       const headText = answer.toString('latin1', 0, headEnd);
-      const length = Number(/content-length: (\d+)/i.exec(headText)?.[1]);
-      if (answer.length < headEnd + END_OF_HEAD.length + length) return;
+      if (!isWhole(answer, headText)) return;
       if (!headText.startsWith('HTTP/1.1 200') || answer.indexOf('"patch":') === -1) {
         reject(new Error(`not answered with a patch: ${answer.toString()}`));
         socket.destroy();
@@ -72,11 +71,18 @@ function run(job: Job, index: number, onAnswer: (ms: number) => boolean): Promis
       else socket.end(() => resolve());
     });
     socket.on('error', reject);
+    socket.on('close', () => reject(new Error('the server closed the connection')));
   });
 }
 
+function isWhole(answer: Buffer, headText: string): boolean {
+  const length = /content-length: (\d+)/i.exec(headText)?.[1];
+  if (length !== undefined) return answer.length >= headText.length + END_OF_HEAD.length + Number(length);
+  return answer.subarray(-LAST_CHUNK.length).equals(LAST_CHUNK);
+}
+
 /** Runs one job. */
-async function measure(job: Job): Promise<Load> {
+export async function runLoad(job: Job): Promise<Load> {
   const latenciesMs: number[] = [];
   const startMs = performance.now();
   const endMs = startMs + job.seconds * 1000;
@@ -92,10 +98,4 @@ async function measure(job: Job): Promise<Load> {
   latenciesMs.sort((a, b) => a - b);
   const quantile = (share: number): number => latenciesMs[Math.floor(latenciesMs.length * share)] ?? 0;
   return { requests: latenciesMs.length, seconds, p50Ms: quantile(0.5), p99Ms: quantile(0.99) };
-}
-
-if (import.meta.main) {
-  for await (const line of createInterface({ input: process.stdin })) {
-    process.stdout.write(`${JSON.stringify(await measure(JSON.parse(line) as Job))}\n`);
-  }
 }

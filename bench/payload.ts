@@ -291,11 +291,13 @@ function deployment(generation: number, isStored: boolean): JsonObject {
   };
 }
 
+export type Operation = 'CREATE' | 'UPDATE';
+
 /**
  * Makes the body of a request for KKP's seed-controller-manager.
  * @returns JSON with UID as its uid; an UPDATE (about 42 KB) differs from its old object as after a new version of a Secret
  */
-export function buildReview(operation: 'CREATE' | 'UPDATE'): Buffer {
+export function buildReview(operation: Operation): Buffer {
   const kind = { group: 'apps', version: 'v1', kind: 'Deployment' };
   const resource = { group: 'apps', version: 'v1', resource: 'deployments' };
   const isUpdate = operation === 'UPDATE';

@@ -13,6 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Agent, request } from 'undici';
 import { issueCa, issueServerCertificate } from '../src/certificates.ts';
+import { cpuSeconds, memoryOfTree } from './machine.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -117,14 +118,10 @@ async function main(): Promise<void> {
       await delay(100);
     }
   };
-  const rssMegabytes = (): number =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1]) / 1024;
-  const peakMegabytes = (): number =>
-    Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1]) / 1024;
-  /** User and system time; USER_HZ is 100 on Linux. */
-  const cpuSeconds = (): number => {
-    const fields = readFileSync(`/proc/${server.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-    return (Number(fields[11]) + Number(fields[12])) / 100;
+  const pid = server.pid ?? 0;
+  const memory = (): string => {
+    const { rssMegabytes, peakRssMegabytes } = memoryOfTree(pid);
+    return `${rssMegabytes.toFixed(0)} MB; ${peakRssMegabytes.toFixed(0)} MB`;
   };
   const show = (what: string, value: string): void =>
     void process.stdout.write(`${what.padEnd(46)} ${value}\n`);
@@ -141,17 +138,14 @@ async function main(): Promise<void> {
   const syncedSeconds = (performance.now() - startMs) / 1000;
   show(
     'synced, every cluster judged (CPU time)',
-    `${syncedSeconds.toFixed(1)} s (${cpuSeconds().toFixed(1)} s)`,
+    `${syncedSeconds.toFixed(1)} s (${cpuSeconds(pid).toFixed(1)} s)`,
   );
   show('compliant', String(await metric('clusters{datacenter="dc",state="compliant"}')));
   show('requests until then', String(await countRequests()));
   await delay(5000);
   const before = await countRequests();
   await delay(REST_SECONDS * 1000);
-  show(
-    'memory at rest (RSS; peak so far)',
-    `${rssMegabytes().toFixed(0)} MB; ${peakMegabytes().toFixed(0)} MB`,
-  );
+  show('memory at rest (RSS; peak so far)', memory());
   show('requests a minute at rest', (((await countRequests()) - before) / (REST_SECONDS / 60)).toFixed(1));
 
   if (options.verbose)
@@ -173,7 +167,7 @@ async function main(): Promise<void> {
   show('requests a cluster in it', (((await countRequests()) - rolling) / LATE).toFixed(1));
   show('requests a minute in it', (((await countRequests()) - rolling) / (seconds / 60)).toFixed(0));
   show('from the switch to the first nudge', `${delays[0]} ms`);
-  show('memory after it (RSS; peak)', `${rssMegabytes().toFixed(0)} MB; ${peakMegabytes().toFixed(0)} MB`);
+  show('memory after it (RSS; peak)', memory());
 }
 
 try {

@@ -5,6 +5,7 @@
 import type { Server } from 'node:http';
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
+import { NO_SCHEMAS } from './no-schemas.ts';
 
 export interface OpsDeps {
   readonly registry: Registry;
@@ -27,6 +28,7 @@ export function buildOpsServer(deps: OpsDeps): FastifyInstance<Server> {
     return503OnClosing: false,
     forceCloseConnections: true,
     logger: false,
+    schemaController: NO_SCHEMAS,
   });
   app.server.maxConnections = 100;
   const answer = (reply: FastifyReply, reasons: readonly string[]): FastifyReply =>

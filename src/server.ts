@@ -11,6 +11,7 @@ import { buildBodyReader } from './body.ts';
 import { buildDeadlines, type Deadlines, decisionTimeMs } from './deadline.ts';
 import { FAULTS, type FaultCode } from './faults.ts';
 import type { Metrics } from './metrics.ts';
+import { NO_SCHEMAS } from './no-schemas.ts';
 import { readReview, writeReview } from './review.ts';
 import { serverTlsOptions, type TlsMaterial } from './tls.ts';
 
@@ -87,6 +88,7 @@ export function buildServer(deps: ServerDeps): AdmissionServer {
     logger: false,
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false },
+    schemaController: NO_SCHEMAS,
   });
   app.server.maxConnections = limits.maxConnections;
 

@@ -26,6 +26,7 @@ const PROGRAMS = {
   helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
   toxiproxy: ['../tools/toxiproxy', 'github.com/Shopify/toxiproxy/v2/cmd/server'],
+  'controller-runtime-webhook': ['../../bench/peers/controller-runtime', '.'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;
@@ -142,7 +143,9 @@ async function ensureBuilt(program: Program, log: Log): Promise<string> {
 async function builtPath(program: Program): Promise<string> {
   const [module] = PROGRAMS[program];
   const hash = createHash('sha256');
-  for (const file of ['go.mod', 'go.sum']) hash.update(await fs.readFile(join(MODULES_DIR, module, file)));
+  const dir = join(MODULES_DIR, module);
+  const sources = (await fs.readdir(dir)).filter((file) => file.endsWith('.go')).sort();
+  for (const file of ['go.mod', 'go.sum', ...sources]) hash.update(await fs.readFile(join(dir, file)));
   hash.update((await buildFlags(module)).join(' '));
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
   return join(cache, 'kkp-audit-webhook', 'controlplane', hash.digest('hex').slice(0, 16), program);

@@ -11,7 +11,7 @@ import { removeFolder, temporaryFolder } from './children.ts';
 export const CHART = join(import.meta.dirname, '..', '..', 'charts', 'kkp-audit-webhook');
 export const HELM_VERSIONS = ['helm3', 'helm4'] as const satisfies Program[];
 /** What the tests of the chart need. */
-export const CHART_PROGRAMS: readonly Program[] = [...HELM_VERSIONS, 'helm-docs'];
+export const CHART_PROGRAMS: readonly Program[] = [...HELM_VERSIONS, 'helm-docs', 'helm-unittest'];
 export type HelmVersion = (typeof HELM_VERSIONS)[number];
 
 /** An object of a manifest; what is in it depends on its kind. */

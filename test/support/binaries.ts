@@ -22,10 +22,10 @@ const PROGRAMS = {
   'kube-scheduler': ['kubernetes', 'k8s.io/kubernetes/cmd/kube-scheduler'],
   kubectl: ['kubernetes', 'k8s.io/kubernetes/cmd/kubectl'],
   kwok: ['kwok', 'sigs.k8s.io/kwok/cmd/kwok'],
+  'helm-unittest': ['../tools/helm-unittest', 'github.com/helm-unittest/helm-unittest/cmd/helm-unittest'],
   helm3: ['../tools/helm3', 'helm.sh/helm/v3/cmd/helm'],
   helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
-  'helm-unittest': ['../tools/helm-unittest', 'github.com/helm-unittest/helm-unittest/cmd/helm-unittest'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;

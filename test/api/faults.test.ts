@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Secret } from '../../src/kubernetes.ts';
 import { isReady } from '../support/balancer.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { type Cut, startCut } from '../support/cut.ts';
 import { renderKkp } from '../support/fixtures.ts';
@@ -19,9 +19,7 @@ import { type Load, type LoadResult, startLoad } from '../support/load.ts';
 import { CLUSTERS_PATH, createCluster, prepareSeed, renderSeed, SEEDS_PATH } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('faults on a real kube-apiserver')) ||
-  (await skipWithoutHelm('what the chart registers'));
+const skip = await skipWithoutHelm('faults on a real kube-apiserver', BASE_PROGRAMS);
 
 const isSoak = Boolean(process.env.SOAK);
 const WRITES_PER_SECOND = isSoak ? 200 : 10;

@@ -3,7 +3,6 @@ import { Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { run } from '../../src/cli/run.ts';
 import type { JsonObject, KubernetesObject } from '../../src/kubernetes.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import {
   CHART,
@@ -19,9 +18,7 @@ import {
 import { IDENTITIES } from '../support/identities.ts';
 import { addNodes, CLUSTERS_PATH, createCluster, prepareSeed } from '../support/seed.ts';
 
-const skip =
-  (await skipWithoutControlPlane('that the chart installs', ALL_PROGRAMS)) ||
-  (await skipWithoutHelm('that the chart installs'));
+const skip = await skipWithoutHelm('that the chart installs', ALL_PROGRAMS);
 
 const REGISTRATION = '/apis/admissionregistration.k8s.io/v1';
 const CLUSTER_ROLES = '/apis/rbac.authorization.k8s.io/v1/clusterroles';

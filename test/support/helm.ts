@@ -26,9 +26,9 @@ export interface HelmResult {
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 const runFile = promisify(execFile);
 
-/** `{ skip: await skipWithoutHelm('…') }`: as skipWithoutControlPlane, for Helm. */
-export const skipWithoutHelm = (what: string): Promise<string | false> =>
-  skipWithoutControlPlane(what, HELM_VERSIONS);
+/** `{ skip: await skipWithoutHelm('…') }`: as skipWithoutControlPlane, for Helm and what else the tests need. */
+export const skipWithoutHelm = (what: string, programs: readonly Program[] = []): Promise<string | false> =>
+  skipWithoutControlPlane(what, [...programs, ...HELM_VERSIONS]);
 
 /** Runs Helm; what it keeps about itself goes to a folder that is removed again. */
 export async function helm(

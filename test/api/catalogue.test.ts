@@ -8,30 +8,18 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { request } from 'undici';
-import { desire } from '../../src/audit/desired.ts';
-import { judge } from '../../src/audit/effective.ts';
-import { resolveSettings } from '../../src/audit/settings.ts';
-import { DEFAULT_CONFIG } from '../../src/config.ts';
-import { viewCluster, viewSeed } from '../../src/kkp.ts';
-import type { PodSpec } from '../../src/kubernetes.ts';
 import { ApiError } from '../support/api-client.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
 import { registerChart } from '../support/chart-hooks.ts';
 import { type ControlPlane, type KubectlResult, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
 import { skipWithoutHelm } from '../support/helm.ts';
 import { IDENTITIES, type Identity } from '../support/identities.ts';
+import { judgeOf } from '../support/judge.ts';
 import { type KkpHook, startKkpHook } from '../support/kkp-hook.ts';
 import { renderFluentBitConf, renderPolicyPreset } from '../support/kkp-objects.ts';
 import { Owner } from '../support/owner.ts';
-import {
-  CLUSTERS_PATH,
-  createCluster,
-  prepareSeed,
-  renderCluster,
-  renderSeed,
-  SEEDS_PATH,
-} from '../support/seed.ts';
+import { CLUSTERS_PATH, createCluster, prepareSeed, renderSeed, SEEDS_PATH } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 import { startWebhookServer, type WebhookServer } from '../support/webhook-server.ts';
 import {
@@ -47,9 +35,7 @@ import {
   type Who,
 } from './catalogue.ts';
 
-const skip =
-  (await skipWithoutControlPlane('the catalogue of attacks on a real kube-apiserver')) ||
-  (await skipWithoutHelm('the hooks that the chart renders'));
+const skip = await skipWithoutHelm('the catalogue of attacks on a real kube-apiserver', BASE_PROGRAMS);
 
 const BACKEND = {
   auditWebhookConfig: { name: 'audit-backend', namespace: 'kubermatic' },
@@ -290,12 +276,7 @@ async function furnish(world: World): Promise<void> {
 }
 
 /** Whether what is stored audits, by the server's own judgement. */
-function isEffective(spec: PodSpec): boolean {
-  const cluster = viewCluster(renderCluster({ name: 'bank', datacenter: 'enforcing' }));
-  const resolution = resolveSettings(cluster, [viewSeed(renderSeed(DATACENTERS))], DEFAULT_CONFIG, 0);
-  assert.ok(resolution.resolved);
-  return judge(spec, desire(resolution.settings, 'pod')).reasons.length === 0;
-}
+const isEffective = judgeOf({ name: 'bank', datacenter: 'enforcing' }, DATACENTERS, 'pod');
 
 async function assertAudited(world: World): Promise<void> {
   const cluster = await world.get('clusters.kubermatic.k8c.io', 'bank');

@@ -12,7 +12,7 @@ import { KubeClient } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/credentials.ts';
 import type { Secret } from '../../src/kubernetes.ts';
 import { isReady } from '../support/balancer.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { RELEASE, skipWithoutHelm } from '../support/helm.ts';
 import { IDENTITIES } from '../support/identities.ts';
@@ -20,9 +20,7 @@ import { type Installation, install, type Replica } from '../support/installatio
 import { createCluster, prepareSeed, renderSeed, SEEDS_PATH } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('certificates on a real kube-apiserver')) ||
-  (await skipWithoutHelm('what the chart registers'));
+const skip = await skipWithoutHelm('certificates on a real kube-apiserver', BASE_PROGRAMS);
 
 const SECRET = `/api/v1/namespaces/${RELEASE.namespace}/secrets/kkp-audit-webhook-ca`;
 const HOOKS = ['audit.kubermatic.k8c.io', 'enforced.audit.kubermatic.k8c.io'].flatMap((name) =>

@@ -10,7 +10,6 @@ import { run } from '../../src/cli/run.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { loadKubeconfig } from '../../src/kube/credentials.ts';
 import type { Deployment } from '../../src/kubernetes.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
 import { CHART, FULL_NAME, helm, RELEASE, skipWithoutHelm } from '../support/helm.ts';
@@ -18,9 +17,7 @@ import { type Installation, install, type Replica } from '../support/installatio
 import { addNodes, createCluster, prepareSeed, renderSeed, SEEDS_PATH } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('check on a real control plane', ALL_PROGRAMS)) ||
-  (await skipWithoutHelm('check of what the chart installs'));
+const skip = await skipWithoutHelm('check on a real control plane', ALL_PROGRAMS);
 
 type Change = (snapshot: Snapshot) => Partial<Snapshot>;
 

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { isReady } from '../support/balancer.ts';
-import { NETWORK_PROGRAMS, skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS, NETWORK_PROGRAMS } from '../support/binaries.ts';
 import { assertFlawless, CLUSTER, type FaultWorld, IS_SOAK, startFaultWorld } from '../support/faults.ts';
 import { renderKkp } from '../support/fixtures.ts';
 import { skipWithoutHelm } from '../support/helm.ts';
@@ -14,10 +14,7 @@ import { IDENTITIES } from '../support/identities.ts';
 import { startToxiproxy, type Toxic, type ToxicProxy, type Toxiproxy } from '../support/toxiproxy.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('faults of the network')) ||
-  (await skipWithoutControlPlane('slow clients', NETWORK_PROGRAMS)) ||
-  (await skipWithoutHelm('what the chart registers'));
+const skip = await skipWithoutHelm('faults of the network', [...BASE_PROGRAMS, ...NETWORK_PROGRAMS]);
 
 const AWAY_MS = IS_SOAK ? 300_000 : 3000;
 /** kube-apiserver takes 3 MiB at most. */

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { LEASE_NAME } from '../../src/controller/start.ts';
 import type { Secret } from '../../src/kubernetes.ts';
 import { isReady } from '../support/balancer.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
 import { startChild } from '../support/children.ts';
 import {
   assertFlawless,
@@ -21,9 +21,7 @@ import type { Replica } from '../support/installation.ts';
 import { until } from '../support/wait.ts';
 import { skipWithoutWrongClock, wrongClock } from '../support/wrong-clock.ts';
 
-const skip =
-  (await skipWithoutControlPlane('faults on a real kube-apiserver')) ||
-  (await skipWithoutHelm('what the chart registers'));
+const skip = await skipWithoutHelm('faults on a real kube-apiserver', BASE_PROGRAMS);
 
 const RESTARTS = IS_SOAK ? 100 : 2;
 const ROTATIONS = IS_SOAK ? 20 : 1;

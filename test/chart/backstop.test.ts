@@ -1,25 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { desire } from '../../src/audit/desired.ts';
-import { judge } from '../../src/audit/effective.ts';
-import { resolveSettings } from '../../src/audit/settings.ts';
-import { DEFAULT_CONFIG } from '../../src/config.ts';
-import { viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { JsonObject, PodSpec } from '../../src/kubernetes.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
+import { registerChart } from '../support/chart-hooks.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
-import { FULL_NAME, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
+import { FULL_NAME, RELEASE, skipWithoutHelm } from '../support/helm.ts';
 import { IDENTITIES, type Identity } from '../support/identities.ts';
-import { CLUSTERS_PATH, createCluster, prepareSeed, renderCluster, renderSeed } from '../support/seed.ts';
+import { judgeOf } from '../support/judge.ts';
+import { CLUSTERS_PATH, createCluster, prepareSeed } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 import { POD_CASES, type Spec } from './pod-cases.ts';
 
-const skip =
-  (await skipWithoutControlPlane('the backstop on a real kube-apiserver')) ||
-  (await skipWithoutHelm('the backstop that the chart renders'));
+const skip = await skipWithoutHelm('the backstop on a real kube-apiserver', BASE_PROGRAMS);
 
-const REGISTRATION = '/apis/admissionregistration.k8s.io/v1';
 const ENFORCED = { 'audit.kubermatic.k8c.io/enforced': 'true' };
 const NAMESPACE = 'cluster-held';
 const DEPLOYMENTS = `/apis/apps/v1/namespaces/${NAMESPACE}/deployments`;
@@ -27,22 +21,14 @@ const SECRETS = `/api/v1/namespaces/${NAMESPACE}/secrets`;
 const CONFIGMAPS = `/api/v1/namespaces/${NAMESPACE}/configmaps`;
 const DRY_RUN = '?dryRun=All';
 
-/** What this software itself asks for of an enforced cluster. */
-const desired = desire(
-  (() => {
-    const cluster = viewCluster(renderCluster({ name: 'held', datacenter: 'aws-1' }));
-    const seed = viewSeed(renderSeed({ 'aws-1': { enforceAuditLogging: true } }));
-    const resolution = resolveSettings(cluster, [seed], DEFAULT_CONFIG, 0);
-    assert.ok(resolution.resolved);
-    return resolution.settings;
-  })(),
-  'deployment',
-);
-
 const renderSpec = (): Spec =>
   structuredClone(renderKkp({ cluster: 'held' }, { enabled: true }).spec.template.spec) as unknown as Spec;
 
-const isEffective = (spec: Spec): boolean => judge(spec as unknown as PodSpec, desired).reasons.length === 0;
+const isEffective = judgeOf(
+  { name: 'held', datacenter: 'aws-1' },
+  { 'aws-1': { enforceAuditLogging: true } },
+  'deployment',
+);
 
 describe('the backstop', { skip }, () => {
   let seed: ControlPlane;
@@ -92,13 +78,7 @@ describe('the backstop', { skip }, () => {
       spec: { auditLogging: { enabled: true } },
     });
     await seed.client.request('PATCH', `/api/v1/namespaces/${NAMESPACE}`, { metadata: { labels: ENFORCED } });
-    for (const manifest of await renderChart()) {
-      if (!manifest.kind?.startsWith('ValidatingAdmissionPolicy')) continue;
-      const plural = manifest.kind.endsWith('Binding')
-        ? 'validatingadmissionpolicybindings'
-        : 'validatingadmissionpolicies';
-      await seed.client.request('POST', `${REGISTRATION}/${plural}`, manifest);
-    }
+    await registerChart(seed.client, 'backstop');
     // kube-apiserver learns of each policy in its own time.
     await until('the policies to be in force', async () => {
       const answers = await Promise.all([
@@ -120,7 +100,7 @@ describe('the backstop', { skip }, () => {
     test(`pod: ${name}: ${effective ? 'may start' : 'may not'}`, async () => {
       const spec = renderSpec();
       change(spec);
-      if (!beyondCel) assert.equal(isEffective(spec), effective, 'the server itself');
+      if (!beyondCel) assert.equal(isEffective(spec as unknown as PodSpec), effective, 'the server itself');
       const { status, body } = await writePod(spec);
       assert.equal(status, effective ? 201 : 403, String(body.message));
       if (!effective) assert.match(String(body.message), /pods\.audit\.kubermatic\.k8c\.io.*\[[A-Z_, ]+\]/s);

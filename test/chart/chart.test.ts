@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { load } from 'js-yaml';
 import { CONFIG_SCHEMA, DEFAULT_CONFIG, parseConfig } from '../../src/config.ts';
 import type { JsonObject } from '../../src/kubernetes.ts';
 import { HOOK_PATHS } from '../../src/server.ts';
@@ -50,10 +51,7 @@ interface Hook {
 const hooksOf = (manifest: Manifest): readonly Hook[] => (manifest.webhooks ?? []) as unknown as Hook[];
 
 /** The entries that the controller fills in later. */
-async function readEnforcedHooks(
-  manifests: readonly Manifest[],
-): Promise<{ mutating: Hook[]; validating: Hook[] }> {
-  const { load } = await import('js-yaml');
+function readEnforcedHooks(manifests: readonly Manifest[]): { mutating: Hook[]; validating: Hook[] } {
   const data = find(manifests, 'ConfigMap', FULL_NAME).data as Record<string, string>;
   return load(data['enforced-hooks.yaml'] ?? '') as { mutating: Hook[]; validating: Hook[] };
 }
@@ -86,6 +84,8 @@ describe('the chart', { skip }, () => {
       ],
       ['a mode that is none', { config: { defaults: { mode: 'on' } } }],
       ['a timeout over 5 s', { webhooks: { timeoutSeconds: 6 } }],
+      ['a value taken away', { replicaCount: null }],
+      ['a section taken away', { networkPolicy: null }],
       ['a type that is wrong', { replicaCount: '2' }],
       ['an address without TLS', { webhooks: { url: 'http://127.0.0.1' } }],
       ['an unknown source of certificates', { tls: { mode: 'vault' } }],
@@ -201,7 +201,7 @@ describe('the chart', { skip }, () => {
     const manifests = await renderChart();
     for (const kind of ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration'])
       assert.equal(find(manifests, kind, ENFORCED_HOOKS).webhooks, undefined);
-    const { mutating, validating } = await readEnforcedHooks(manifests);
+    const { mutating, validating } = readEnforcedHooks(manifests);
     assert.deepEqual(
       [...mutating, ...validating].map(({ name }) => name.split('.')[0]),
       [
@@ -222,7 +222,7 @@ describe('the chart', { skip }, () => {
 
   for (const backstop of [{ enabled: false }, { actions: ['Warn', 'Audit'] }])
     test(`has pods wait for an answer where nothing else refuses them: ${JSON.stringify(backstop)}`, async () => {
-      const { mutating, validating } = await readEnforcedHooks(await renderChart({ backstop }));
+      const { mutating, validating } = readEnforcedHooks(await renderChart({ backstop }));
       const names = [...mutating, ...validating].map(({ name }) => name.split('.')[0]);
       assert.ok(names.includes('enforced-mutate-pods'));
       assert.ok(names.includes('enforced-validate-pods'));
@@ -291,6 +291,31 @@ describe('the chart', { skip }, () => {
     const rows = lines.filter((line) => /^\| [a-z]/.test(line));
     assert.ok(rows.length > 50);
     for (const row of rows) assert.doesNotMatch(row, /\|\s*\|$/, row);
+  });
+
+  test('wants every value whose default counts, also where it is set to null', () => {
+    /** Without them pods ask for nothing, and objects have fewer labels. */
+    const optional = ['resources', 'priorityClassName', 'labels'];
+    const isSection = (value: unknown): value is JsonObject =>
+      typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
+    const counts = (value: unknown): boolean =>
+      Boolean(typeof value === 'object' ? Object.keys(value ?? {}).length : value);
+    const check = (values: JsonObject, schema: JsonObject, path: string): void => {
+      const keys = Object.keys(values).filter((key) => !optional.includes(key));
+      const wanted = keys.filter((key) => counts(values[key]));
+      assert.deepEqual(schema.required ?? [], wanted, `required in ${path}`);
+      for (const key of keys) {
+        const value = values[key];
+        // What config holds the server itself has defaults for.
+        if (isSection(value) && key !== 'config')
+          check(value, (schema.properties as JsonObject)[key] as JsonObject, `${path}.${key}`);
+      }
+    };
+    check(
+      load(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as JsonObject,
+      JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8')),
+      'values',
+    );
   });
 
   test('takes the settings that the server takes', () => {

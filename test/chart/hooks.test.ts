@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { JsonObject } from '../../src/kubernetes.ts';
 import type { Method } from '../support/api-client.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
+import { NOWHERE, registerChart } from '../support/chart-hooks.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
-import { FULL_NAME, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
+import { FULL_NAME, RELEASE, skipWithoutHelm } from '../support/helm.ts';
 import { IDENTITIES, type Identity } from '../support/identities.ts';
 import {
   CLUSTERS_PATH,
@@ -17,11 +18,8 @@ import {
 } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('which requests the hooks are asked about')) ||
-  (await skipWithoutHelm('which requests the hooks are asked about'));
+const skip = await skipWithoutHelm('which requests the hooks are asked about', BASE_PROGRAMS);
 
-const REGISTRATION = '/apis/admissionregistration.k8s.io/v1';
 const NAMESPACE = '/api/v1/namespaces/cluster-some';
 const DEPLOYMENT = '/apis/apps/v1/namespaces/cluster-some/deployments/apiserver';
 const CLUSTER = `${CLUSTERS_PATH}/some`;
@@ -286,12 +284,8 @@ describe('kube-apiserver', { skip }, () => {
     });
     await seed.client.request('PATCH', NAMESPACE, { metadata: { labels: { [LABEL]: 'true' } } });
     await seed.client.request('POST', DEPLOYMENT.replace(/\/apiserver$/, ''), renderKkp({ cluster: 'some' }));
-    // Nobody listens at that address, so that every write that a hook is asked about fails, and says by which.
-    for (const manifest of await renderChart({ webhooks: { url: 'https://127.0.0.1:1' } })) {
-      if (!manifest.kind?.endsWith('WebhookConfiguration') || manifest.webhooks === undefined) continue;
-      for (const hook of manifest.webhooks as JsonObject[]) hook.failurePolicy = 'Fail';
-      await seed.client.request('POST', `${REGISTRATION}/${manifest.kind.toLowerCase()}s`, manifest);
-    }
+    // Every write that a hook is asked about fails, and says by which.
+    await registerChart(seed.client, 'webhooks', { url: NOWHERE, failurePolicy: 'Fail' });
     await until('the hooks to be in force', async () => {
       const mutating = await write(PERSON, 'PATCH', CLUSTER, { spec: { auditLogging: { enabled: true } } });
       const validating = await write(PERSON, 'DELETE', SEED, undefined);

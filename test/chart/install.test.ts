@@ -3,7 +3,6 @@ import { Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { run } from '../../src/cli/run.ts';
 import type { JsonObject, KubernetesObject } from '../../src/kubernetes.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import {
   CHART,
@@ -19,11 +18,10 @@ import {
 import { IDENTITIES } from '../support/identities.ts';
 import { addNodes, CLUSTERS_PATH, createCluster, prepareSeed } from '../support/seed.ts';
 
-const skip =
-  (await skipWithoutControlPlane('that the chart installs', ALL_PROGRAMS)) ||
-  (await skipWithoutHelm('that the chart installs'));
+const skip = await skipWithoutHelm('that the chart installs', ALL_PROGRAMS);
 
 const REGISTRATION = '/apis/admissionregistration.k8s.io/v1';
+const CLUSTER_ROLES = '/apis/rbac.authorization.k8s.io/v1/clusterroles';
 const HOOKS = 'audit.kubermatic.k8c.io';
 const CONFIGURATIONS = ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations'] as const;
 const CA_BUNDLE = Buffer.from('-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n').toString(
@@ -60,10 +58,14 @@ for (const version of HELM_VERSIONS)
       for (const name of ['free', 'held']) await createCluster(seed.client, { name, datacenter: 'aws-1' });
       const labels = { [`${HOOKS}/enforced`]: 'true' };
       for (const path of LABELLED) await seed.client.request('PATCH', path, { metadata: { labels } });
+      // kube-apiserver itself then refuses a pod that asks for more than the standard lets it.
+      await seed.client.request('PATCH', `/api/v1/namespaces/${RELEASE.namespace}`, {
+        metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+      });
     });
     after(() => seed?.stop());
 
-    test('installs, and its pods become ready on different nodes', async () => {
+    test('installs under the restricted pod security standard, and its pods become ready on different nodes', async () => {
       const notes = await runHelm('install', CHART, '--wait');
       assert.match(notes, /rollout status deployment\/audit-kkp-audit-webhook/);
       const pods = await seed.client.request<{ items: { spec: { nodeName: string } }[] }>(
@@ -72,6 +74,22 @@ for (const version of HELM_VERSIONS)
       );
       assert.equal(pods.items.length, 2);
       assert.equal(new Set(pods.items.map(({ spec }) => spec.nodeName)).size, 2);
+    });
+
+    test('refuses a second release, and says whose the first one is', async () => {
+      const namespace = 'elsewhere';
+      const { code, stderr } = await helm(
+        version,
+        ['install', 'second', CHART, `--namespace=${namespace}`, '--create-namespace', '--timeout=90s'],
+        { kubeconfig: seed.adminKubeconfig },
+      );
+      assert.notEqual(code, 0);
+      assert.match(stderr, /"audit\.kubermatic\.k8c\.io".* exists and cannot be imported/);
+      assert.match(stderr, /"meta\.helm\.sh\/release-name" must equal "second": current value is "audit"/);
+      for (const path of [`/apis/apps/v1/namespaces/${namespace}/deployments`, CLUSTER_ROLES]) {
+        const { items } = await seed.client.request<{ items: KubernetesObject[] }>('GET', path);
+        assert.ok(!items.some(({ metadata }) => metadata?.name?.startsWith('second')), path);
+      }
     });
 
     test('holds no write back before a replica answers', async () => {

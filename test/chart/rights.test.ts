@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { request } from 'undici';
 import type { JsonObject, KubernetesObject } from '../../src/kubernetes.ts';
-import { skipWithoutControlPlane } from '../support/binaries.ts';
+import { BASE_PROGRAMS } from '../support/binaries.ts';
 import { type Child, removeFolder, startChild, temporaryFolder } from '../support/children.ts';
 import { type ControlPlane, freePort, startControlPlane } from '../support/controlplane.ts';
 import { renderKkp } from '../support/fixtures.ts';
@@ -30,9 +30,7 @@ import {
 } from '../support/seed.ts';
 import { until } from '../support/wait.ts';
 
-const skip =
-  (await skipWithoutControlPlane('that the chart grants what the server needs')) ||
-  (await skipWithoutHelm('that the chart grants what the server needs'));
+const skip = await skipWithoutHelm('that the chart grants what the server needs', BASE_PROGRAMS);
 
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 /** So that the chart's service account is the one whose token the tests have. */

@@ -22,6 +22,7 @@ const PROGRAMS = {
   'kube-scheduler': ['kubernetes', 'k8s.io/kubernetes/cmd/kube-scheduler'],
   kubectl: ['kubernetes', 'k8s.io/kubernetes/cmd/kubectl'],
   kwok: ['kwok', 'sigs.k8s.io/kwok/cmd/kwok'],
+  'helm-unittest': ['../tools/helm-unittest', 'github.com/helm-unittest/helm-unittest/cmd/helm-unittest'],
   helm3: ['../tools/helm3', 'helm.sh/helm/v3/cmd/helm'],
   helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
@@ -151,17 +152,31 @@ async function builtPath(program: Program): Promise<string> {
   return join(cache, 'kkp-audit-webhook', 'controlplane', hash.digest('hex').slice(0, 16), program);
 }
 
-/** Without a version by -X, Kubernetes' programs call themselves v0.0.0, and clients misbehave. */
+/**
+ * What the linker is told, as each project's own Makefile does, where a go.mod requires such a version. Without it Kubernetes' programs call
+ * themselves v0.0.0, and clients misbehave; Helm 3 renders for Kubernetes 1.20 where it has no cluster to ask.
+ */
+const LINKED: readonly (readonly [requires: RegExp, settings: readonly string[]])[] = [
+  [
+    /\bk8s\.io\/kubernetes (v(\d+)\.(\d+)\.\d+\S*)/,
+    ['gitVersion=$1', 'gitMajor=$2', 'gitMinor=$3'].map(
+      (setting) => `k8s.io/component-base/version.${setting}`,
+    ),
+  ],
+  [
+    /\bhelm\.sh\/helm\/v3 [\s\S]*\bk8s\.io\/client-go v0\.(\d+)\./,
+    ['chartutil', 'lint/rules'].map((name) => `helm.sh/helm/v3/pkg/${name}.k8sVersionMinor=$1`),
+  ],
+];
+
 async function buildFlags(module: string): Promise<string[]> {
+  const goMod = await fs.readFile(join(MODULES_DIR, module, 'go.mod'), 'utf8');
   let ldflags = '-s -w';
-  if (module === 'kubernetes') {
-    const goMod = await fs.readFile(join(MODULES_DIR, module, 'go.mod'), 'utf8');
-    const version = /\bk8s\.io\/kubernetes v(\d+)\.(\d+)\.\d+\S*/.exec(goMod);
-    if (version === null) throw new Error(`${module}/go.mod requires no k8s.io/kubernetes`);
-    const [required, major, minor] = version;
-    const settings = { gitVersion: required.split(' ')[1], gitMajor: major, gitMinor: minor };
-    for (const [key, value] of Object.entries(settings))
-      ldflags += ` -X k8s.io/component-base/version.${key}=${value}`;
+  for (const [requires, settings] of LINKED) {
+    const version = requires.exec(goMod);
+    if (version === null) continue;
+    for (const setting of settings)
+      ldflags += ` -X ${setting.replace(/\$(\d)/, (_, group) => version[Number(group)] ?? '')}`;
   }
   return ['-buildvcs=false', '-ldflags', ldflags];
 }

@@ -11,24 +11,37 @@ const PLURALS: Readonly<Record<string, string>> = {
   ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
 };
 
+/** Nobody listens there, so that a write that a hook with failurePolicy Fail is asked about fails. */
+export const NOWHERE = 'https://127.0.0.1:1';
+
+export interface Registration {
+  /** Where the hooks are. */
+  readonly url: string;
+  /** PEM. */
+  readonly ca?: string;
+  /** Instead of the chart's Ignore. */
+  readonly failurePolicy?: 'Fail';
+}
+
 /**
  * Creates the chart's webhook configurations or its backstop. It takes kube-apiserver a moment to heed them: wait for a rejection.
- * @param server where the hooks are
  * @returns takes them away again
  */
 export async function registerChart(
   client: ApiClient,
   what: 'webhooks' | 'backstop',
-  server: { readonly url: string; readonly ca: string },
+  { url, ca, failurePolicy }: Registration = { url: NOWHERE },
 ): Promise<() => Promise<void>> {
   const isWanted = (kind: string): boolean => kind.endsWith('WebhookConfiguration') === (what === 'webhooks');
   const created: string[] = [];
-  for (const manifest of await renderChart({ webhooks: { url: server.url } })) {
+  for (const manifest of await renderChart({ webhooks: { url } })) {
     const plural = PLURALS[manifest.kind ?? ''];
     if (plural === undefined || !isWanted(manifest.kind ?? '')) continue;
     const hooks = (manifest.webhooks ?? []) as JsonObject[];
-    for (const hook of hooks)
-      (hook.clientConfig as JsonObject).caBundle = Buffer.from(server.ca).toString('base64');
+    for (const hook of hooks) {
+      if (ca !== undefined) (hook.clientConfig as JsonObject).caBundle = Buffer.from(ca).toString('base64');
+      if (failurePolicy !== undefined) hook.failurePolicy = failurePolicy;
+    }
     await client.request('POST', `${PATH}/${plural}`, manifest);
     created.push(`${PATH}/${plural}/${manifest.metadata?.name}`);
   }

@@ -11,7 +11,7 @@ import { removeFolder, temporaryFolder } from './children.ts';
 export const CHART = join(import.meta.dirname, '..', '..', 'charts', 'kkp-audit-webhook');
 export const HELM_VERSIONS = ['helm3', 'helm4'] as const satisfies Program[];
 /** What the tests of the chart need. */
-export const CHART_PROGRAMS: readonly Program[] = [...HELM_VERSIONS, 'helm-docs'];
+export const CHART_PROGRAMS: readonly Program[] = [...HELM_VERSIONS, 'helm-docs', 'helm-unittest'];
 export type HelmVersion = (typeof HELM_VERSIONS)[number];
 
 /** An object of a manifest; what is in it depends on its kind. */
@@ -26,9 +26,9 @@ export interface HelmResult {
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 const runFile = promisify(execFile);
 
-/** `{ skip: await skipWithoutHelm('…') }`: as skipWithoutControlPlane, for Helm. */
-export const skipWithoutHelm = (what: string): Promise<string | false> =>
-  skipWithoutControlPlane(what, HELM_VERSIONS);
+/** `{ skip: await skipWithoutHelm('…') }`: as skipWithoutControlPlane, for Helm and what else the tests need. */
+export const skipWithoutHelm = (what: string, programs: readonly Program[] = []): Promise<string | false> =>
+  skipWithoutControlPlane(what, [...programs, ...HELM_VERSIONS]);
 
 /** Runs Helm; what it keeps about itself goes to a folder that is removed again. */
 export async function helm(

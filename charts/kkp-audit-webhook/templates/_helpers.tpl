@@ -4,7 +4,12 @@
 
 {{- define "kkp-audit-webhook.fullname" -}}
 {{- $name := include "kkp-audit-webhook.name" . -}}
-{{- .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) | trunc 52 | trimSuffix "-" }}
+{{- $fullname := .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) | trunc 52 | trimSuffix "-" -}}
+{{- /* Helm takes "1.audit" for a release, Kubernetes not for a Service. */}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) }}
+{{- fail (printf "no Service can be called %q: set fullnameOverride to a name of small letters, digits and \"-\" that begins with a letter" $fullname) }}
+{{- end }}
+{{- $fullname }}
 {{- end }}
 
 {{- define "kkp-audit-webhook.serviceAccountName" -}}
@@ -22,11 +27,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "kkp-audit-webhook.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{ include "kkp-audit-webhook.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{ include "kkp-audit-webhook.labelsWith" (dict "root" . "more" dict) }}
+{{- end }}
+
+{{/* The labels of an object that has more of them, which count instead of commonLabels. Arguments: root, more. */}}
+{{- define "kkp-audit-webhook.labelsWith" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{ include "kkp-audit-webhook.selectorLabels" .root }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with merge dict (.more | default dict) (.root.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -38,7 +48,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Secret with tls.crt, tls.key and ca.crt that is mounted; "" where the server looks after its certificates itself. */}}
 {{- define "kkp-audit-webhook.tlsSecret" -}}
 {{- if eq .Values.tls.mode "cert-manager" }}{{ include "kkp-audit-webhook.fullname" . }}-tls
-{{- else if eq .Values.tls.mode "secret" }}{{ required "tls.secretName must name the Secret with tls.crt, tls.key and ca.crt when tls.mode is secret" .Values.tls.secretName }}{{ end }}
+{{- else if eq .Values.tls.mode "secret" }}{{ required "tls.secretName must name the Secret with tls.crt, tls.key and ca.crt when tls.mode is secret" .Values.tls.secretName }}
+{{- end }}
+{{- if and .Values.tls.secretName (ne .Values.tls.mode "secret") }}{{ fail (printf "tls.secretName is for tls.mode secret, and tls.mode is %s" .Values.tls.mode) }}{{ end }}
+{{- end }}
+
+{{/* The host of webhooks.url: a name, or an address without brackets. */}}
+{{- define "kkp-audit-webhook.urlHost" -}}
+{{ regexReplaceAll ":[0-9]+$" (urlParse .Values.webhooks.url).host "" | trimPrefix "[" | trimSuffix "]" }}
 {{- end }}
 
 {{/*

@@ -25,6 +25,7 @@ const PROGRAMS = {
   helm3: ['../tools/helm3', 'helm.sh/helm/v3/cmd/helm'],
   helm4: ['../tools/helm4', 'helm.sh/helm/v4/cmd/helm'],
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
+  otelcol: ['../tools/otelcol', '.'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;
@@ -138,7 +139,9 @@ async function ensureBuilt(program: Program, log: Log): Promise<string> {
 async function builtPath(program: Program): Promise<string> {
   const [module] = PROGRAMS[program];
   const hash = createHash('sha256');
-  for (const file of ['go.mod', 'go.sum']) hash.update(await fs.readFile(join(MODULES_DIR, module, file)));
+  const own = (await fs.readdir(join(MODULES_DIR, module))).filter((file) => file.endsWith('.go')).sort();
+  for (const file of ['go.mod', 'go.sum', ...own])
+    hash.update(await fs.readFile(join(MODULES_DIR, module, file)));
   hash.update((await buildFlags(module)).join(' '));
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
   return join(cache, 'kkp-audit-webhook', 'controlplane', hash.digest('hex').slice(0, 16), program);

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, globSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { ensureBinaries, skipWithoutControlPlane } from './binaries.ts';
+import { ensureBinaries, type Program, skipWithoutControlPlane } from './binaries.ts';
 import { ALL_PROGRAMS } from './controlplane.ts';
 import { CHART_PROGRAMS } from './helm.ts';
 
@@ -35,7 +35,7 @@ if (files.length === 0) {
 }
 
 // Before any test, so that the minutes which a first build takes are seen as such and count as no test's time.
-const programs = [...ALL_PROGRAMS, ...CHART_PROGRAMS];
+const programs: Program[] = [...ALL_PROGRAMS, ...CHART_PROGRAMS, 'otelcol'];
 if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver', programs)))
   await ensureBinaries(programs);
 

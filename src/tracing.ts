@@ -111,8 +111,8 @@ const SAMPLERS: Readonly<Record<string, (ratio: number) => Sampler>> = {
 
 /** Above what a second brings at the highest rates, at about 2 KB a span. */
 const MAX_QUEUED_SPANS = 2048;
-/** A batch is encoded in one go, in which no decision is made. */
-const MAX_BATCH_SPANS = 256;
+/** A batch is encoded in one go, about a millisecond in which no decision is made; each larger one would be a longer pause. */
+const MAX_BATCH_SPANS = 64;
 const MAX_BATCH_DELAY_MS = 5000;
 /** From when on nobody waits for the collector. The HTTP exporter gives up before that, unless its answer trickles in. */
 const EXPORT_TIMEOUT_MS = 30_000;

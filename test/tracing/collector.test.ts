@@ -7,13 +7,11 @@ import { after, test } from 'node:test';
 import { type ExportResult, ExportResultCode } from '@opentelemetry/core';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import { allow } from '../../src/admission.ts';
-import { buildMetrics } from '../../src/metrics.ts';
-import { buildServer, HOOK_PATHS } from '../../src/server.ts';
-import { openTracing, type Tracing, type TracingOptions } from '../../src/tracing.ts';
-import { testCa } from '../support/certificates.ts';
+import { HOOK_PATHS } from '../../src/server.ts';
+import type { Tracing } from '../../src/tracing.ts';
 import { freePort } from '../support/controlplane.ts';
-import { type TestLog, testLog } from '../support/log.ts';
 import { reviewBody } from '../support/reviews.ts';
+import { openTestTracing } from '../support/traces.ts';
 import { until } from '../support/wait.ts';
 
 const PATH = HOOK_PATHS.validate;
@@ -42,18 +40,6 @@ async function listen(
   return `http://127.0.0.1:${(collector.address() as AddressInfo).port}/v1/traces`;
 }
 
-function open(log: TestLog, options: Partial<TracingOptions>): Tracing {
-  return openTracing({
-    endpoint: undefined,
-    samplingRatio: undefined,
-    env: {},
-    logger: log.logger,
-    version: '',
-    instance: '',
-    ...options,
-  });
-}
-
 function trace(tracing: Tracing, requests: number): void {
   for (let request = 0; request < requests; request += 1)
     tracing.start(PATH, {})?.end({ status: 200, outcome: 'allowed', reasons: [], line: {} });
@@ -73,22 +59,9 @@ test('away: decisions are made, and it is told once, until it is back', async ()
   // So that a try is not repeated for ten seconds.
   process.env.OTEL_EXPORTER_OTLP_TIMEOUT = '500';
   const port = await freePort();
-  const log = testLog();
-  const tracing = open(log, { endpoint: `http://127.0.0.1:${port}/v1/traces` });
+  const { tracing, log, serve } = openTestTracing({ endpoint: `http://127.0.0.1:${port}/v1/traces` });
   delete process.env.OTEL_EXPORTER_OTLP_TIMEOUT;
-  const app = buildServer({
-    hooks: { validate: () => allow() },
-    tls: await (await testCa()).issue(),
-    log: log.logger,
-    metrics: buildMetrics({
-      version: '',
-      certificateExpiry: () => undefined,
-      stateHealth: () => undefined,
-      processMetrics: false,
-    }),
-    isDraining: () => false,
-    tracer: tracing,
-  });
+  const app = serve({ validate: () => allow() });
   const decide = async (): Promise<void> => {
     const headers = { 'content-type': 'application/json' };
     const answer = await app.inject({ method: 'POST', url: PATH, payload: reviewBody(), headers });
@@ -130,8 +103,7 @@ test('refusing, with its answer full of what it was sent: one line, and no secre
       response.writeHead(401, 'Unauthorized').end(`your token is ${request.headers.authorization}`);
     });
   });
-  const log = testLog();
-  const tracing = open(log, { endpoint });
+  const { tracing, log } = openTestTracing({ endpoint });
   trace(tracing, MANY);
   await until('a batch', () => batches > 0);
   trace(tracing, MANY);
@@ -152,7 +124,7 @@ test('never answering: nobody waits for it at the end', async () => {
     request.resume();
     response.on('close', giveUp);
   });
-  const tracing = open(testLog(), { endpoint });
+  const { tracing } = openTestTracing({ endpoint });
   trace(tracing, 1);
   const closed = tracing.close();
   await until('the batch to arrive', () => hanging > 0);
@@ -170,8 +142,7 @@ test('slow: what does not fit into the queue is dropped, and that is told once',
     },
     shutdown: () => Promise.resolve(),
   };
-  const log = testLog();
-  const tracing = open(log, { exporter });
+  const { tracing, log } = openTestTracing({ exporter });
   const release = async (): Promise<void> => {
     for (const done of held.splice(0)) done({ code: ExportResultCode.SUCCESS });
     await until('the next batch', () => held.length > 0);
@@ -200,8 +171,7 @@ test('slow: what does not fit into the queue is dropped, and that is told once',
 
 test('named by an address that is none: told without the password in it', async () => {
   process.env.OTEL_EXPORTER_OTLP_ENDPOINT = 'http://me:SECRET@[collector:4318';
-  const log = testLog();
-  const tracing = open(log, {});
+  const { tracing, log } = openTestTracing({});
   delete process.env.OTEL_EXPORTER_OTLP_ENDPOINT;
   await tracing.close();
   const [warning, ...more] = log.withMessage('traces');
@@ -217,7 +187,7 @@ test('named by the environment', async () => {
     request.resume().on('end', () => response.end());
   });
   process.env.OTEL_EXPORTER_OTLP_ENDPOINT = new URL(endpoint).origin;
-  const tracing = open(testLog(), {});
+  const { tracing } = openTestTracing({});
   delete process.env.OTEL_EXPORTER_OTLP_ENDPOINT;
   trace(tracing, 1);
   await tracing.close();

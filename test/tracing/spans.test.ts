@@ -1,20 +1,18 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, test } from 'node:test';
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
-import { type ExportResult, ExportResultCode } from '@opentelemetry/core';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import fc from 'fast-check';
 import { allow, deny, type Hook } from '../../src/admission.ts';
 import { buildAuthorizer } from '../../src/kube/authorize.ts';
 import { KubeClient } from '../../src/kube/client.ts';
-import { buildMetrics } from '../../src/metrics.ts';
-import { type AdmissionServer, buildServer, HOOK_PATHS } from '../../src/server.ts';
-import { openTracing, type TracingOptions } from '../../src/tracing.ts';
-import { testCa } from '../support/certificates.ts';
-import { type TestLog, testLog } from '../support/log.ts';
+import { type AdmissionServer, HOOK_PATHS } from '../../src/server.ts';
+import type { Tracing, TracingOptions } from '../../src/tracing.ts';
+import type { TestLog } from '../support/log.ts';
 import { admissionRequest, deploymentObject, reviewBody, UID } from '../support/reviews.ts';
+import { plainCredentials } from '../support/stub-api.ts';
+import { buildSink, openTestTracing } from '../support/traces.ts';
 
-const tls = await (await testCa()).issue();
 const PATH = HOOK_PATHS['mutate-deployments'];
 const PATCH = [{ op: 'add' as const, path: '/metadata/annotations', value: { is: 'SECRET-IN-PATCH' } }];
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -25,11 +23,11 @@ const NOT_SAMPLED = `00-${TRACE_ID}-${PARENT_ID}-00`;
 interface Harness {
   readonly app: AdmissionServer;
   readonly log: TestLog;
-  readonly tracing: ReturnType<typeof openTracing>;
+  readonly tracing: Tracing;
   /** Sends an AdmissionReview. */
   send(headers?: Record<string, string>, payload?: Buffer): Promise<number>;
   /** Ends tracing, and returns every span of it. */
-  spans(): Promise<ReadableSpan[]>;
+  spans(): Promise<readonly ReadableSpan[]>;
 }
 
 const open: Harness[] = [];
@@ -41,38 +39,9 @@ afterEach(async () => {
 });
 
 function start(hook: Hook, options: Partial<TracingOptions> = {}): Harness {
-  const log = testLog();
-  const exported: ReadableSpan[] = [];
-  const exporter = {
-    export(spans: ReadableSpan[], done: (result: ExportResult) => void) {
-      exported.push(...spans);
-      done({ code: ExportResultCode.SUCCESS });
-    },
-    shutdown: () => Promise.resolve(),
-  };
-  const tracing = openTracing({
-    endpoint: undefined,
-    samplingRatio: undefined,
-    env: {},
-    logger: log.logger,
-    version: '1.2.3',
-    instance: 'pod-1',
-    exporter,
-    ...options,
-  });
-  const app = buildServer({
-    hooks: { 'mutate-deployments': hook },
-    tls,
-    log: log.logger,
-    metrics: buildMetrics({
-      version: '',
-      certificateExpiry: () => undefined,
-      stateHealth: () => undefined,
-      processMetrics: false,
-    }),
-    isDraining: () => false,
-    tracer: tracing,
-  });
+  const { exporter, spans } = buildSink();
+  const { tracing, log, serve } = openTestTracing({ exporter, ...options });
+  const app = serve({ 'mutate-deployments': hook });
   const harness: Harness = {
     app,
     log,
@@ -88,7 +57,7 @@ function start(hook: Hook, options: Partial<TracingOptions> = {}): Harness {
     },
     async spans() {
       await tracing.close();
-      return exported;
+      return spans;
     },
   };
   open.push(harness);
@@ -292,12 +261,7 @@ describe('a traceparent', () => {
 
 describe('what is asked of kube-apiserver', () => {
   const user = { username: 'alice', groups: [] };
-  const nobodyListens = {
-    server: new URL('https://127.0.0.1:1'),
-    proxyUrl: undefined,
-    identity: () => Promise.resolve({ headers: { authorization: 'Bearer SECRET' }, tls: {} }),
-    refresh: () => undefined,
-  };
+  const nobodyListens = plainCredentials(new URL('https://127.0.0.1:1'));
 
   test('in the course of a traced request is a span below it, and says how it failed', async (t) => {
     const client = new KubeClient(nobodyListens);

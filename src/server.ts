@@ -222,8 +222,7 @@ function buildJudge(name: HookName, hook: Hook, deps: ServerDeps, deadlines: Dea
         review = readReview(request.body instanceof Buffer ? request.body : NO_BODY);
         const { timeout } = request.query as { timeout?: unknown };
         const signal = deadlines.signal(decisionTimeMs(timeout));
-        const judged = review;
-        const decision = span === undefined ? hook(review, signal) : span.run(() => hook(judged, signal));
+        const decision = span === undefined ? hook(review, signal) : span.run(hook, review, signal);
         if (decision instanceof Promise) inTime(decision, signal).then(finish).catch(giveUp);
         else finish(decision);
       } catch (error) {

@@ -62,7 +62,7 @@ export interface RequestSpan {
   /** 32 hexadecimal digits, for the log. */
   readonly traceId: string;
   /** Does the work of the request; what it asks of kube-apiserver becomes spans below this one. */
-  run<T>(work: () => T): T;
+  run<A extends readonly unknown[], T>(work: (...given: A) => T, ...given: A): T;
   /** Ends the span; called once. */
   end(result: RequestResult): void;
 }
@@ -197,7 +197,7 @@ export function openTracing(options: TracingOptions): Tracing {
       if (!span.isRecording()) return undefined;
       return {
         traceId: span.spanContext().traceId,
-        run: (work) => current.run(span, work),
+        run: (work, ...given) => current.run(span, work, ...given),
         end: (result) => endSpan(span, result),
       };
     },

@@ -4,7 +4,12 @@
  * kube-apiserver applies the failurePolicy.
  */
 import type { Server } from 'node:https';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type onRequestHookHandler,
+} from 'fastify';
 import type { Logger } from 'pino';
 import { type AdmissionRequest, type Decision, type Hook, type HookName, ReviewError } from './admission.ts';
 import { buildBodyReader } from './body.ts';
@@ -14,6 +19,7 @@ import type { Metrics } from './metrics.ts';
 import { NO_SCHEMAS } from './no-schemas.ts';
 import { readReview, writeReview } from './review.ts';
 import { serverTlsOptions, type TlsMaterial } from './tls.ts';
+import type { RequestSpan, RequestTracer } from './tracing.ts';
 
 /** Where each hook is served. */
 export const HOOK_PATHS: Readonly<Record<HookName, string>> = {
@@ -58,6 +64,8 @@ export interface ServerDeps {
   readonly metrics: Metrics;
   /** True once the server is on its way out: every answer then ends its connection. */
   readonly isDraining: () => boolean;
+  /** Undefined where nothing is traced, which then costs nothing. */
+  readonly tracer?: RequestTracer | undefined;
   readonly limits?: Partial<{ readonly [Key in keyof typeof LIMITS]: number }>;
 }
 
@@ -115,7 +123,7 @@ export function buildServer(deps: ServerDeps): AdmissionServer {
     if (hook === undefined) continue;
     const url = HOOK_PATHS[name];
     const judge = buildJudge(name, hook, deps, deadlines);
-    app.post(url, { handler: judge.handle, errorHandler: judge.refuse });
+    app.post(url, { ...judge.hooks, handler: judge.handle, errorHandler: judge.refuse });
     app.route({
       method: app.supportedMethods.filter((method) => method !== 'POST'),
       url,
@@ -134,13 +142,24 @@ export function buildServer(deps: ServerDeps): AdmissionServer {
 }
 
 interface Judge {
+  /** Starts the span of a request whose head has arrived; no hook where nothing is traced. */
+  readonly hooks: { readonly onRequest?: onRequestHookHandler };
   /** Judges a request whose body has arrived. */
   readonly handle: (request: FastifyRequest, reply: FastifyReply) => void;
   /** Answers one whose body could not be read. */
   readonly refuse: (error: Error, request: FastifyRequest, reply: FastifyReply) => void;
 }
 
-function buildJudge(name: HookName, hook: Hook, { log, metrics }: ServerDeps, deadlines: Deadlines): Judge {
+function buildJudge(name: HookName, hook: Hook, deps: ServerDeps, deadlines: Deadlines): Judge {
+  const { log, metrics, tracer } = deps;
+  const spans = new WeakMap<FastifyRequest, RequestSpan>();
+  const spanOf = (request: FastifyRequest): RequestSpan | undefined =>
+    tracer === undefined ? undefined : spans.get(request);
+  const startSpan: onRequestHookHandler = (request, _reply, done) => {
+    const span = tracer?.start(HOOK_PATHS[name], request.headers);
+    if (span !== undefined) spans.set(request, span);
+    done();
+  };
   const fail = (
     error: unknown,
     request: FastifyRequest,
@@ -148,16 +167,26 @@ function buildJudge(name: HookName, hook: Hook, { log, metrics }: ServerDeps, de
     review?: AdmissionRequest,
   ): FaultCode => {
     const code = faultOf(error);
-    const context = { hook: name, code, client: request.ip, ...(review && describeRequest(review)) };
+    const span = spanOf(request);
+    const context = {
+      hook: name,
+      code,
+      client: request.ip,
+      ...(review && describeRequest(review)),
+      ...(span && { traceId: span.traceId }),
+    };
     if (FAULTS[code].status >= 500) log.error({ ...context, err: error }, FAULTS[code].text);
     else log.warn(context, error instanceof ReviewError ? error.message : FAULTS[code].text);
     sendFault(reply, code, error instanceof ReviewError ? error.message : undefined);
+    span?.end({ status: FAULTS[code].status, outcome: 'failed', reasons: [code], line: context });
     return code;
   };
 
   return {
+    hooks: tracer === undefined ? {} : { onRequest: startSpan },
     handle(request, reply) {
       const startedMs = performance.now();
+      const span = spanOf(request);
       metrics.started();
       let review: AdmissionRequest | undefined;
       const finish = (decision: Decision): void => {
@@ -167,18 +196,18 @@ function buildJudge(name: HookName, hook: Hook, { log, metrics }: ServerDeps, de
         const ms = performance.now() - startedMs;
         const outcome = !allowed ? 'denied' : patch.length > 0 ? 'patched' : 'allowed';
         metrics.finished(name, (review as AdmissionRequest).operation, outcome, reasons, ms / 1000);
-        log.info(
-          {
-            ...decision.log,
-            hook: name,
-            ...describeRequest(review as AdmissionRequest),
-            allowed,
-            reasons,
-            operations: patch.length,
-            ms: Math.round(ms * 1000) / 1000,
-          },
-          'decision',
-        );
+        const line = {
+          ...decision.log,
+          hook: name,
+          ...describeRequest(review as AdmissionRequest),
+          allowed,
+          reasons,
+          operations: patch.length,
+          ms: Math.round(ms * 1000) / 1000,
+          ...(span && { traceId: span.traceId }),
+        };
+        log.info(line, 'decision');
+        span?.end({ status: 200, outcome, reasons, line });
       };
       const giveUp = (error: unknown): void => {
         const code = fail(error, request, reply, review);
@@ -195,7 +224,7 @@ function buildJudge(name: HookName, hook: Hook, { log, metrics }: ServerDeps, de
         review = readReview(request.body instanceof Buffer ? request.body : NO_BODY);
         const { timeout } = request.query as { timeout?: unknown };
         const signal = deadlines.signal(decisionTimeMs(timeout));
-        const decision = hook(review, signal);
+        const decision = span === undefined ? hook(review, signal) : span.run(hook, review, signal);
         if (decision instanceof Promise) inTime(decision, signal).then(finish).catch(giveUp);
         else finish(decision);
       } catch (error) {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Logger } from 'pino';
 import { buildAttemptRecorder } from '../attempts.ts';
 import { withProbe } from '../certs/probe.ts';
 import type { EnforcedHooks } from '../certs/publish.ts';
@@ -25,6 +26,7 @@ import { buildReadiness } from '../serve/readiness.ts';
 import { type AdmissionServer, buildServer } from '../server.ts';
 import type { State } from '../state/state.ts';
 import { swapTls } from '../tls.ts';
+import type { Tracing } from '../tracing.ts';
 import type { CliIo } from './io.ts';
 import {
   EXAMPLE_STATE,
@@ -46,6 +48,9 @@ interface ServeOptions extends SourceOptions, CertificateOptions {
   readonly logLevel: LogLevel;
   readonly shutdownDelaySeconds: number;
   readonly controller: boolean;
+  /** True for what the environment names. */
+  readonly traces?: string | true;
+  readonly tracesSamplingRatio?: number;
 }
 
 const DEFAULT_OVERLAP_SECONDS = 60;
@@ -105,6 +110,16 @@ export function serveCommand(io: CliIo): Command {
       parseSeconds,
       DEFAULT_SHUTDOWN_DELAY_MS / 1000,
     )
+    .option(
+      '--traces [endpoint]',
+      'send a span a request to an OpenTelemetry collector, by OTLP over HTTP (default endpoint: of the OTEL_ variables, or http://localhost:4318/v1/traces)',
+      parseEndpoint,
+    )
+    .option(
+      '--traces-sampling-ratio <ratio>',
+      'with --traces: share of the requests that kube-apiserver does not trace itself, 0 to 1 (default: of the OTEL_ variables, or 1)',
+      parseRatio,
+    )
     .option('--no-controller', 'only answer: change nothing in the cluster')
     .option(
       '--namespace <namespace>',
@@ -131,6 +146,21 @@ function parseOverlap(value: string): number {
   throw new InvalidArgumentError('an overlap lasts a second at least.');
 }
 
+/** A collector's address; where it names no path, the one that OTLP has for traces. */
+function parseEndpoint(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
+    throw new InvalidArgumentError('expected an address such as http://collector:4318/v1/traces.');
+  if (url.pathname === '/') url.pathname = '/v1/traces';
+  return url.href;
+}
+
+function parseRatio(value: string): number {
+  const ratio = Number(value);
+  if (value.trim() !== '' && ratio >= 0 && ratio <= 1) return ratio;
+  throw new InvalidArgumentError('expected a number from 0 to 1.');
+}
+
 async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   const { logger, flush } = buildLog(options.logLevel, STDOUT_FD);
   const config = await loadConfig(options.config, io);
@@ -150,13 +180,16 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   lifecycle.onClose('client', () => client?.close());
   lifecycle.onClose('state', () => state.close());
 
+  const version = await readVersion();
+  const tracing = await openTraces(options, io, logger, version);
+  lifecycle.onClose('traces', () => tracing?.close());
   const metrics = buildMetrics({
-    version: await readVersion(),
+    version,
     certificateExpiry: () => tls.current().notAfter,
     stateHealth: () => state.health(),
     processMetrics: true,
   });
-  const mayDisable = client === undefined ? denyAll : buildAuthorizer(client);
+  const mayDisable = client === undefined ? denyAll : buildAuthorizer(tracing?.traceClient(client) ?? client);
   const events =
     client === undefined
       ? undefined
@@ -170,6 +203,7 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
     log: logger,
     metrics,
     isDraining: () => lifecycle.draining,
+    tracer: tracing,
   });
   tls.onChange((material) => swapTls(server.server, material));
   lifecycle.onClose('certificate watch', () => tls.close());
@@ -239,6 +273,25 @@ async function loadEnforcedHooks(file: string | undefined, io: CliIo): Promise<E
   if (file === undefined) return undefined;
   const { readEnforcedHooks } = await import('../serve/enforced-hooks.ts');
   return readEnforcedHooks(await readInput(file, io), file);
+}
+
+/** Nothing of OpenTelemetry is loaded where no traces are asked for. */
+async function openTraces(
+  { traces, tracesSamplingRatio }: ServeOptions,
+  { env }: CliIo,
+  logger: Logger,
+  version: string,
+): Promise<Tracing | undefined> {
+  if (traces === undefined) return undefined;
+  const { openTracing } = await import('../tracing.ts');
+  return openTracing({
+    endpoint: traces === true ? undefined : traces,
+    samplingRatio: tracesSamplingRatio,
+    env,
+    logger,
+    version,
+    instance: hostname(),
+  });
 }
 
 async function readVersion(): Promise<string> {

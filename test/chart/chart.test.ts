@@ -89,6 +89,9 @@ describe('the chart', { skip }, () => {
       ['a type that is wrong', { replicaCount: '2' }],
       ['an address without TLS', { webhooks: { url: 'http://127.0.0.1' } }],
       ['an unknown source of certificates', { tls: { mode: 'vault' } }],
+      ['a misspelt setting of traces', { tracing: { endpont: 'http://collector:4318' } }],
+      ['a collector that is no address', { tracing: { endpoint: 'collector:4318' } }],
+      ['a share over 1', { tracing: { samplingRatio: 10 } }],
     ] as const)
       test(`${version}: refuses ${what}`, async () => {
         const args = ['template', RELEASE.name, CHART];
@@ -269,6 +272,33 @@ describe('the chart', { skip }, () => {
     assert.ok((await names({})).includes(`deployments.${HOOKS}`));
     const pods = { config: { datacenters: { 'aws-1': { injection: 'pod' } } } };
     assert.ok(!(await names(pods)).includes(`deployments.${HOOKS}`));
+  });
+
+  test('traces nothing, unless a collector is named, and lets the spans out to it', async () => {
+    const render = async (tracing: JsonObject) => {
+      const manifests = await renderChart({ tracing });
+      const { template } = find(manifests, 'Deployment', FULL_NAME).spec as unknown as DeploymentSpec;
+      const { egress } = find(manifests, 'NetworkPolicy', FULL_NAME).spec as unknown as {
+        egress: { ports: { port: number; protocol: string }[] }[];
+      };
+      return {
+        args: (template.spec.containers[0]?.args ?? []).filter((arg) => arg.startsWith('--traces')),
+        ports: egress.map(({ ports }) => ports.map(({ port, protocol }) => `${port}/${protocol}`).join()),
+      };
+    };
+    const usual = { args: [], ports: ['443/TCP,6443/TCP'] };
+    assert.deepEqual(await render({}), usual);
+    assert.deepEqual(await render({ samplingRatio: 0.5 }), usual);
+    for (const [endpoint, port] of [
+      ['http://collector.observability:4318', 4318],
+      ['https://collector.example/v1/traces', 443],
+      ['http://[fd00::1]/v1/traces', 80],
+      ['http://[fd00::1]:4318/v1/traces', 4318],
+    ] as const)
+      assert.deepEqual(await render({ endpoint, samplingRatio: 0.00001 }), {
+        args: [`--traces=${endpoint}`, '--traces-sampling-ratio=1e-05'],
+        ports: [...usual.ports, `${port}/TCP,53/UDP,53/TCP`],
+      });
   });
 
   test('knows the images and registries of the configuration in the backstop', async () => {

@@ -63,6 +63,8 @@ describe('the image', { skip }, () => {
       `--port=${port}`,
       `--ops-port=${opsPort}`,
       '--shutdown-delay-seconds=0',
+      // What is loaded for it alone is in the image too.
+      '--traces=http://127.0.0.1:1',
     ];
     // In a mount namespace of its own, which goes with it.
     const script = `mount --bind "$0" "$0" && mount --bind "$1" "$0/tmp" && mount -o remount,ro,bind "$0" && cd "$0" && shift &&

@@ -28,6 +28,7 @@ const PROGRAMS = {
   'helm-docs': ['../tools/helm-docs', 'github.com/norwoodj/helm-docs/cmd/helm-docs'],
   toxiproxy: ['../tools/toxiproxy', 'github.com/Shopify/toxiproxy/v2/cmd/server'],
   'controller-runtime-webhook': ['../../bench/peers/controller-runtime', '.'],
+  otelcol: ['../tools/otelcol', '.'],
 } as const;
 
 export type Program = keyof typeof PROGRAMS;

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, globSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { ensureBinaries, NETWORK_PROGRAMS, skipWithoutControlPlane } from './binaries.ts';
+import { ensureBinaries, NETWORK_PROGRAMS, type Program, skipWithoutControlPlane } from './binaries.ts';
 import { ALL_PROGRAMS } from './controlplane.ts';
 import { CHART_PROGRAMS } from './helm.ts';
 
@@ -35,7 +35,13 @@ if (files.length === 0) {
 }
 
 // Before any test, so that the minutes which a first build takes are seen as such and count as no test's time.
-const programs = [...ALL_PROGRAMS, ...CHART_PROGRAMS, ...NETWORK_PROGRAMS];
+const programs: Program[] = [
+  ...ALL_PROGRAMS,
+  ...CHART_PROGRAMS,
+  ...NETWORK_PROGRAMS,
+  'otelcol',
+  'controller-runtime-webhook',
+];
 if (!(await skipWithoutControlPlane('everything that needs a real kube-apiserver', programs)))
   await ensureBinaries(programs);
 

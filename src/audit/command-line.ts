@@ -53,16 +53,43 @@ const FLAG_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]*$/;
 const APISERVER_PROGRAMS = new Set(['kube-apiserver', 'apiserver']);
 
 /**
- * Expands `$(NAME)` as kubelet does.
- * @param text one element of `command` or `args`, or the value of an environment variable
- * @param environment values by name; an UNKNOWN value makes the result unknown
+ * So much text at most is made of the variables of one container. Values that refer to others twice grow to any size (and what Linux starts has
+ * 128 KiB an argument, execve(2)), so that whatever is longer is as good as unknown.
  */
-export function expandVariables(text: string, environment: ReadonlyMap<string, string>): string {
-  if (!text.includes('$')) return text;
-  return text.replace(/\$\$|\$\(([^)]*)\)/g, (match, name: string | undefined) => {
-    if (name === undefined) return '$';
-    return environment.get(name) ?? match;
-  });
+const MAX_EXPANDED_LENGTH = 256 * 1024;
+
+/** Expands the texts of one container. */
+class Expansion {
+  readonly #environment = new Map<string, string>();
+  /** Stands for a variable that is not there; undefined where such a one stays as it is written. */
+  readonly #missing: string | undefined;
+  #length = 0;
+
+  /** Reads its environment as far as the object tells it; a variable sees those before it. */
+  constructor({ env, envFrom }: Container) {
+    this.#missing = (envFrom?.length ?? 0) > 0 ? UNKNOWN : undefined;
+    for (const { name, value, valueFrom } of env ?? []) {
+      const isReference = valueFrom !== undefined && valueFrom !== null;
+      this.#environment.set(name, isReference ? UNKNOWN : this.expand(value ?? ''));
+    }
+  }
+
+  /**
+   * Expands `$(NAME)` as kubelet does.
+   * @param text one element of `command` or `args`, or the value of a variable
+   * @returns a text that is not known (`isKnown`) where it depends on something that the object does not tell
+   */
+  expand(text: string): string {
+    if (!text.includes('$')) return text;
+    // Behind the last `)` no variable ends, and to look for it from every `$(` would take the square of the length.
+    const end = text.lastIndexOf(')') + 1;
+    const head = text.slice(0, end).replace(/\$\$|\$\(([^)]*)\)/g, (match, name: string | undefined) => {
+      const value = name === undefined ? '$' : (this.#environment.get(name) ?? this.#missing ?? match);
+      this.#length += value.length;
+      return this.#length > MAX_EXPANDED_LENGTH ? '' : value;
+    });
+    return this.#length > MAX_EXPANDED_LENGTH ? UNKNOWN : head + text.slice(end).replaceAll('$$', '$');
+  }
 }
 
 /**
@@ -72,29 +99,11 @@ export function expandVariables(text: string, environment: ReadonlyMap<string, s
 export function expandArguments(container: Container): string[] {
   const raw = [...(container.command ?? []), ...(container.args ?? [])];
   if (!raw.some((argument) => argument.includes('$'))) return raw;
-  const environment = readEnvironment(container);
-  const mayHaveOthers = (container.envFrom?.length ?? 0) > 0;
-  return raw.map((argument) => {
-    if (!argument.includes('$')) return argument;
-    const expanded = expandVariables(argument, environment);
-    return mayHaveOthers ? expanded.replace(/\$\([^)]*\)/g, UNKNOWN) : expanded;
-  });
+  const expansion = new Expansion(container);
+  return raw.map((argument) => expansion.expand(argument));
 }
 
 export const isKnown = (text: string): boolean => !text.includes(UNKNOWN);
-
-/** The environment of a container as far as the object tells it. */
-function readEnvironment(container: Container): Map<string, string> {
-  const environment = new Map<string, string>();
-  for (const variable of container.env ?? []) {
-    const isReference = variable.valueFrom !== undefined && variable.valueFrom !== null;
-    environment.set(
-      variable.name,
-      isReference ? UNKNOWN : expandVariables(variable.value ?? '', environment),
-    );
-  }
-  return environment;
-}
 
 /**
  * Skips the program itself.

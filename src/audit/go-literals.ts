@@ -29,7 +29,7 @@ const UNITS_MS: ReadonlyMap<string, number> = new Map([
 export function parseGoDurationMs(text: string): number {
   const [, sign, rest = ''] = /^([+-]?)(.*)$/s.exec(text) ?? [];
   if (rest === '0') return 0;
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(rest)) return Number.NaN;
+  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(rest)) return Number.NaN;
   let totalMs = 0;
   for (const [, amount, unit = ''] of rest.matchAll(/([\d.]+)([a-zµμ]+)/g))
     totalMs += Number(amount) * (UNITS_MS.get(unit) ?? Number.NaN);

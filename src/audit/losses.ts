@@ -3,9 +3,9 @@
  * fluent-bit's plugins: what is not known to pass every event on counts as a loss. Nothing of the text but places and names from the tables
  * below gets into a reason, because outputs hold passwords. Pure.
  */
-import { posix } from 'node:path';
 import { type Reason, type ReasonCode, reason } from '../reasons.ts';
 import { FluentBitSyntaxError, parseFluentBit, type Section } from './fluentbit.ts';
+import { cleanPath } from './mounts.ts';
 import { LOG_PATH } from './names.ts';
 
 /** Filters that pass every event on, whatever else they do with it. `modify` and `record_modifier` are looked at closer. */
@@ -179,7 +179,9 @@ const isPlugin = (section: Section, name: string): boolean =>
 /** Whether a path of tail, which may be a list of patterns, has the audit log in it. */
 function readsLog(paths: string): boolean {
   return paths.split(',').some((given) => {
-    const path = posix.normalize(given.trim());
+    const trimmed = given.trim();
+    // With a slash at the end it names no file.
+    const path = trimmed.endsWith('/') ? trimmed : cleanPath(trimmed);
     return path.includes('*') ? matchesPattern(LOG_PATH, path) : path === LOG_PATH;
   });
 }

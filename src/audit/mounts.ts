@@ -2,7 +2,6 @@
  * Follows a path inside a container to the volume and the file in it, as kubelet mounts them: the longest mountPath wins (nested mounts
  * shadow), subPath picks a part of the volume, `items` rename keys.
  */
-import { posix } from 'node:path';
 import type { Container, KeyToPath, Volume, VolumeMount } from '../kubernetes.ts';
 import { rememberLast } from './remember.ts';
 
@@ -22,12 +21,23 @@ export type Location =
 const isClean = (path: string): boolean =>
   path !== '' && !path.includes('/.') && !path.includes('//') && !path.endsWith('/') && !path.startsWith('.');
 
-/** Without a slash at the end, `.` and `..` resolved. */
+/** Without a slash at the end, `.` and `..` resolved: as node:path does, which takes the square of the length for some paths. */
 export function cleanPath(path: string): string {
   if (isClean(path)) return path;
-  const clean = posix.normalize(path);
-  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
+  const isAbsolute = path.startsWith('/');
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.length > 0 && parts.at(-1) !== '..') parts.pop();
+    else if (!isAbsolute) parts.push(part);
+  }
+  const clean = parts.join('/');
+  return isAbsolute ? `/${clean}` : clean || '.';
 }
+
+/** Those parts below the root. */
+export const joinPaths = (...parts: readonly string[]): string => cleanPath(`/${parts.join('/')}`);
 
 /** The path below a directory: "" for the directory itself, undefined where it is not below it. */
 function below(path: string, directory: string): string | undefined {
@@ -73,7 +83,7 @@ export function locate(container: Container, volumes: readonly Volume[], path: s
   const volume = volumes.find(({ name }) => name === mount.name);
   if (volume === undefined)
     return { problem: `mount ${bestPath} names volume ${mount.name}, which does not exist` };
-  const path_ = cleanPath(posix.join('/', mount.subPath ?? '', rest)).slice(1);
+  const path_ = joinPaths(mount.subPath ?? '', rest).slice(1);
   return { located: { mount, volume, path: path_ } };
 }
 

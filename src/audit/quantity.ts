@@ -25,7 +25,7 @@ const SUFFIXES: ReadonlyMap<string, number> = new Map([
  */
 export function parseQuantity(text: string): number | undefined {
   const [, digits, suffix = ''] =
-    /^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([a-zA-Z]*)$/.exec(text.trim()) ?? [];
+    /^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)([a-zA-Z]*)$/.exec(text.trim()) ?? [];
   const factor = SUFFIXES.get(suffix);
   if (digits === undefined || factor === undefined) return undefined;
   // Dividing rounds as the literal would: 35m is the same number as 0.035.

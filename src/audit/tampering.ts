@@ -2,12 +2,11 @@
  * Ways to blind an audit log that looks right: what stands around kube-apiserver and the sidecar and gets between them. Flags, mounts and
  * arguments are judged in effective.ts. Pure.
  */
-import { posix } from 'node:path';
 import { type Container, isJsonObject, type PodSpec, type Volume } from '../kubernetes.ts';
 import { type Reason, reason } from '../reasons.ts';
 import { parseCommandLine } from './command-line.ts';
 import { splitImage } from './desired.ts';
-import { cleanMounts, cleanPath, type Located } from './mounts.ts';
+import { cleanMounts, joinPaths, type Located } from './mounts.ts';
 import * as names from './names.ts';
 import { parseQuantity } from './quantity.ts';
 
@@ -109,7 +108,7 @@ function findCovered(container: Container, programs: readonly string[], files: r
   }
   const termination = container.terminationMessagePath;
   if (termination !== undefined && termination !== null && termination !== '') {
-    const at = cleanPath(posix.join('/', termination));
+    const at = joinPaths(termination);
     for (const path of [...programs, ...files.filter((file) => file !== '')])
       if (isAbove(at, path)) tell(path, 'the file of terminationMessagePath');
   }
@@ -138,7 +137,7 @@ function judgeLogVolume(
   }
   const host = field(volume.hostPath, 'path');
   if (typeof host === 'string') {
-    const full = posix.join('/', host, path);
+    const full = joinPaths(host, path);
     if (/^\/(dev|proc|sys)(\/|$)/.test(full)) found.push(reason('LOG_VOLUME_DEVICE', { path: full }));
   }
   return found;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
-  expandVariables,
+  expandArguments,
   findFlag,
   insertArguments,
   listFlags,
@@ -144,10 +144,10 @@ describe('the command line of kube-apiserver', () => {
 });
 
 describe('variables', () => {
-  const environment = new Map([
-    ['A', 'a'],
-    ['EMPTY', ''],
-  ]);
+  const env = [
+    { name: 'A', value: 'a' },
+    { name: 'EMPTY', value: '' },
+  ];
   const rows: [text: string, expanded: string][] = [
     ['$(A)', 'a'],
     ['x$(A)y$(A)', 'xaya'],
@@ -160,7 +160,30 @@ describe('variables', () => {
     ['$($(A)', '$($(A)'],
   ];
   for (const [text, expanded] of rows)
-    test(text, () => assert.equal(expandVariables(text, environment), expanded));
+    test(text, () => assert.deepEqual(expandArguments({ name: 'c', env, args: [text] }), [expanded]));
+
+  test('that never end are read once: the square of their number would take hours', () => {
+    const text = '$('.repeat(1_400_000);
+    assert.deepEqual(expandArguments({ name: 'c', args: [text] }), [text]);
+  });
+
+  test('that refer to each other twice, so that their text has no end, are not known', () => {
+    const doubled = Array.from({ length: 60 }, (_, i) => ({
+      name: `V${i}`,
+      value: i === 0 ? 'xx' : `$(V${i - 1})$(V${i - 1})`,
+    }));
+    const args = ['--audit-log-path=$(V3)', '$(V59)'];
+    assert.deepEqual(read(args, { env: doubled }).unknown, args);
+    assert.deepEqual(read(args, { env: doubled.slice(0, 10) }).unknown, []);
+  });
+
+  test('that repeat a long text in many others are not known', () => {
+    const env = [
+      { name: 'LONG', value: 'x'.repeat(1000) },
+      ...Array.from({ length: 50_000 }, (_, i) => ({ name: `V${i}`, value: '$(LONG)$(LONG)' })),
+    ];
+    assert.deepEqual(read(['$(V49999)'], { env }).unknown, ['$(V49999)']);
+  });
 
   test('are expanded in their order, the last of a name counts', () => {
     const env = [
@@ -189,12 +212,15 @@ describe('variables', () => {
   });
 
   test('of envFrom make unknown what nothing else defines', () => {
-    const env = [{ name: 'A', value: 'a' }];
-    const commandLine = read(['$(B)', '--audit-log-path=$(A)'], {
+    const env = [
+      { name: 'A', value: 'a' },
+      { name: 'THROUGH', value: '$(B)' },
+    ];
+    const commandLine = read(['$(B)', '--audit-log-path=$(A)', '$(THROUGH)'], {
       env,
       envFrom: [{ secretRef: { name: 's' } }],
     });
-    assert.deepEqual(commandLine.unknown, ['$(B)']);
+    assert.deepEqual(commandLine.unknown, ['$(B)', '$(THROUGH)']);
     assert.equal(findFlag(commandLine, 'audit-log-path')?.value, 'a');
   });
 });

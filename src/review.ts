@@ -15,6 +15,7 @@ import {
   type UserInfo,
 } from './admission.ts';
 import type { JsonObject, JsonValue, KubernetesObject } from './kubernetes.ts';
+import { keepRecent } from './recent.ts';
 
 const API_VERSION = 'admission.k8s.io/v1';
 const OBJECT = ',"object":{';
@@ -263,8 +264,7 @@ function parseOldObject(body: Buffer, start: number, end: number): JsonValue | u
  * One object comes several times: to the mutating hook and to both validating ones, as a dry run and then for good, and as the pods of one
  * template. The last few are kept with what was read of them; nobody changes a parsed object, so they can be shared.
  */
-const recent: { readonly bytes: Buffer; readonly object: JsonValue }[] = [];
-const MAX_RECENT = 8;
+const recent = keepRecent<{ readonly bytes: Buffer; readonly object: JsonValue }>();
 const MAX_RECENT_BODY_BYTES = 128 * 1024;
 /** Nothing that may hold a secret is kept. */
 const RECENT_KINDS: ReadonlySet<unknown> = new Set(['Deployment', 'Pod']);
@@ -275,9 +275,7 @@ function parseRecent(envelope: JsonObject, body: Buffer, start: number, end: num
   const bytes = body.subarray(start, end);
   const known = recent.find((entry) => entry.bytes.length === bytes.length && entry.bytes.equals(bytes));
   if (known !== undefined) return known.object;
-  const object = parseObject(body, start, end);
-  if (recent.unshift({ bytes, object }) > MAX_RECENT) recent.pop();
-  return object;
+  return recent.add({ bytes, object: parseObject(body, start, end) }).object;
 }
 
 /**

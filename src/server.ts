@@ -4,6 +4,7 @@
  * kube-apiserver applies the failurePolicy.
  */
 import type { Server } from 'node:https';
+import { setImmediate } from 'node:timers/promises';
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -139,6 +140,16 @@ export function buildServer(deps: ServerDeps): AdmissionServer {
     handler: () => undefined,
   });
   return app;
+}
+
+/**
+ * Stops serving: ends connections on which nothing has come, and waits for what is in flight. Bytes that have arrived are read first (the poll
+ * phase of the event loop comes before setImmediate), or a request that lies there unread would be cut off as if there were none.
+ */
+export async function closeServer(app: AdmissionServer): Promise<void> {
+  await setImmediate();
+  app.server.closeIdleConnections();
+  await app.close();
 }
 
 interface Judge {

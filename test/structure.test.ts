@@ -60,6 +60,7 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
       'kubernetes.ts',
       'patch.ts',
       'reasons.ts',
+      'recent.ts',
       'state/state.ts',
       'workload.ts',
       'fast-json-patch',
@@ -74,6 +75,7 @@ const RULES: readonly { readonly under: string; readonly may: readonly (string |
   { under: 'patch.ts', may: ['fast-json-patch'] },
   { under: 'equal.ts', may: [] },
   { under: 'reasons.ts', may: [] },
+  { under: 'recent.ts', may: [] },
   { under: 'kubernetes.ts', may: [] },
   { under: 'kkp.ts', may: ['kubernetes.ts'] },
 ];

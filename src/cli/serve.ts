@@ -23,7 +23,7 @@ import {
 } from '../serve/certificates.ts';
 import { requireClientNames } from '../serve/client-names.ts';
 import { buildReadiness } from '../serve/readiness.ts';
-import { type AdmissionServer, buildServer } from '../server.ts';
+import { type AdmissionServer, buildServer, closeServer } from '../server.ts';
 import type { State } from '../state/state.ts';
 import { swapTls } from '../tls.ts';
 import type { Tracing } from '../tracing.ts';
@@ -235,7 +235,7 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
     unhealthy: () => [],
   });
   lifecycle.onClose('ops server', () => ops.close());
-  lifecycle.onClose('server', () => server.close());
+  lifecycle.onClose('server', () => closeServer(server));
   const opsUrl = await ops.listen({ host: options.opsHost, port: options.opsPort });
   const url = await server.listen({ host: options.host, port: options.port });
   if (client !== undefined && events !== undefined && options.controller) {

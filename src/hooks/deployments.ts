@@ -16,6 +16,7 @@ import type { Resolution, Settings } from '../audit/settings.ts';
 import type { Deployment } from '../kubernetes.ts';
 import { buildPatch } from '../patch.ts';
 import { type Reason, reason } from '../reasons.ts';
+import { keepRecent } from '../recent.ts';
 import { podSpecOf, readDeployment } from '../workload.ts';
 import {
   type Answer,
@@ -45,9 +46,8 @@ interface Injection {
   readonly patch: readonly Operation[];
 }
 
-/** As many as readReview() keeps objects: one that comes again, for the same settings, has the same answer. */
-const recent: Injection[] = [];
-const MAX_RECENT = 8;
+/** An object that comes again (readReview() keeps as many), for the same settings, has the same answer. */
+const recent = keepRecent<Injection>();
 
 function injectOnce(
   deployment: Deployment,
@@ -69,8 +69,7 @@ function injectOnce(
   const patch = injected.object === deployment ? [] : buildPatch(deployment, injected.object);
   const injection = { deployment, settings, isPlatform, injected, patch };
   // What depends on the stored object as well is another answer each time.
-  if (!isOfBoth && recent.unshift(injection) > MAX_RECENT) recent.pop();
-  return injection;
+  return isOfBoth ? injection : recent.add(injection);
 }
 
 export function mutateDeployment(call: Call): Answer {

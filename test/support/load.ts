@@ -23,7 +23,7 @@ export interface Load {
   stop(): Promise<LoadResult>;
 }
 
-const MAX_OUTSTANDING = 256;
+const MAX_OUTSTANDING = 128;
 const TICK_MS = 5;
 
 interface Write {
@@ -64,7 +64,10 @@ function renderWrites(client: ApiClient, cluster: string): Write[] {
       refusedBy: 'CLUSTER_AUDIT_DISABLED',
     },
     // Nothing holds these two back: they would pass in silence.
-    { name: 'a Deployment of KKP', send: create(kkp, `/apis/apps/v1${namespace}/deployments`, deployment) },
+    {
+      name: 'a Deployment of KKP',
+      send: create(kkp, `/apis/apps/v1${namespace}/deployments`, deployment),
+    },
     { name: 'a pod', send: create(alice, `/api/v1${namespace}/pods`, pod) },
     {
       name: 'the policy deleted',

@@ -1,4 +1,5 @@
 /** Rounds of load: every server in turn, case by case, so that a busy machine slows all of them. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Figures, type Sample, summarize } from './figures.ts';
 import { type Load, runLoad } from './load.ts';
 import { cpuSeconds } from './machine.ts';
@@ -69,7 +70,11 @@ function buildCases({ operations, connections }: RoundOptions): Case[] {
   );
 }
 
+/** What the server before has left to do, its garbage for one, is not to be this one's loss. */
+const SETTLE_MS = 200;
+
 async function measure(target: Target<string>, setup: Setup, one: Case, seconds: number): Promise<Sample> {
+  await delay(SETTLE_MS);
   const before = cpuSeconds(target.pid);
   const load: Load = await runLoad({
     ...target.hook,

@@ -9,7 +9,7 @@ import { divide, type Figures, MEASURE_KEYS, MEASURES } from './figures.ts';
 import { canPin, describeMachine, pinLoad } from './machine.ts';
 import { readBenchOptions } from './options.ts';
 import { type Case, runRounds } from './rounds.ts';
-import { OURS, startServer } from './servers.ts';
+import { OURS, SERVERS, startServer } from './servers.ts';
 import { setUp } from './setup.ts';
 
 const USAGE = `Usage: npm run bench -- [--rounds 5] [--seconds 1.5] [--connections 1,16] [--operations UPDATE,CREATE] [--output table|json]
@@ -26,6 +26,8 @@ const options = readBenchOptions({ usage: USAGE, outputs: ['table', 'json'], ser
 const progress = (text: string): void => void process.stderr.write(`${text}\n`);
 
 async function main(): Promise<Comparison[]> {
+  await SERVERS[OURS].prepare();
+  pinLoad();
   const setup = await setUp();
   const server = await startServer(OURS, setup);
   const patches: Record<string, string> = {};
@@ -61,7 +63,6 @@ function renderTable(comparisons: readonly Comparison[]): string {
 
 if (!canPin)
   progress('There is no taskset, or one core only: server and load share it, and the ratios mean little.');
-pinLoad();
 const comparisons = await main();
 const machine = describeMachine();
 process.stdout.write(

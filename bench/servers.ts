@@ -1,6 +1,7 @@
 /** The servers that can be measured: how each is made ready, started and named. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { build } from '../scripts/build.ts';
 import { HOOK_PATHS } from '../src/server.ts';
 import { type Child, startChild } from '../test/support/children.ts';
 import { freePort } from '../test/support/controlplane.ts';
@@ -39,6 +40,8 @@ interface Server {
 }
 
 const here = (file: string): string => join(import.meta.dirname, file);
+/** What the image runs, not the source. */
+const DIST = here('../dist');
 
 /** In the order in which they are shown; the first is what the others are compared with. */
 export const SERVERS = {
@@ -49,10 +52,10 @@ export const SERVERS = {
       const { version } = JSON.parse(readFileSync(here('../package.json'), 'utf8')) as { version: string };
       return `${version}, Node ${process.version}`;
     },
+    prepare: () => build(DIST),
     command: async (setup, port) => ({
       argv: [
-        process.execPath,
-        here('../src/main.ts'),
+        ...imageEntrypoint(),
         'serve',
         `--state=${setup.stateFolder}`,
         `--tls-cert=${join(setup.certDir, 'tls.crt')}`,
@@ -135,6 +138,13 @@ export async function startServer(
         throw new Error(`${id}: ${error.message}; the end of its log:\n${child.logTail()}`, { cause: error });
       }),
   };
+}
+
+/** As the Dockerfile has it, flags of Node included, with this machine's paths. */
+function imageEntrypoint(): string[] {
+  const dockerfile = readFileSync(here('../Dockerfile'), 'utf8');
+  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '') as string[];
+  return [process.execPath, ...args.map((arg) => arg.replace(/^\/app\/dist\//, `${DIST}/`))];
 }
 
 function needed(inputs: PeerInputs | undefined): PeerInputs {

@@ -17,13 +17,10 @@ const [out, ...program] = process.argv.slice(2);
 if (out === undefined || program.length === 0)
   throw new Error('usage: node scripts/image-root.ts OUT PROGRAM…');
 
-/** What packages bring for people and compilers; Node loads none of it. */
-const NOT_RUN = /\.(d\.[cm]?ts|ts|map|md|markdown)$|^\.bin$|^\.package-lock\.json$|^@types$/;
-
 const copy = (from: string, to: string): void => {
   const target = join(out, to);
   mkdirSync(dirname(target), { recursive: true });
-  cpSync(realpathSync(from), target, { recursive: true, filter: (path) => !NOT_RUN.test(basename(path)) });
+  cpSync(realpathSync(from), target, { recursive: true });
 };
 
 copy(process.execPath, '/usr/local/bin/node');

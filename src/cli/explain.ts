@@ -5,6 +5,7 @@ import { Command, Option } from 'commander';
 import { findIneffective, settingsOf } from '../audit/enforce.ts';
 import { APISERVER } from '../audit/names.ts';
 import { type Decided, type Resolution, resolveSettings, type Settings } from '../audit/settings.ts';
+import { EXAMPLE_STATE } from '../example.ts';
 import { InputError, readYamlDocuments } from '../input.ts';
 import type { ClusterView } from '../kkp.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -15,7 +16,6 @@ import type { CliIo } from './io.ts';
 import { isApiserverManifest } from './manifest.ts';
 import { silentLogger } from './silent.ts';
 import {
-  EXAMPLE_STATE,
   loadConfig,
   openClient,
   openState,

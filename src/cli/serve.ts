@@ -1,13 +1,14 @@
 /** `serve`: the admission server, wired. */
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Logger } from 'pino';
+import manifest from '../../package.json' with { type: 'json' };
 import { buildAttemptRecorder } from '../attempts.ts';
 import { withProbe } from '../certs/probe.ts';
 import type { EnforcedHooks } from '../certs/publish.ts';
 import { systemClock } from '../clock.ts';
+import { EXAMPLE_STATE } from '../example.ts';
 import { buildHooks } from '../hooks.ts';
 import { CLUSTER_NAMESPACE_PREFIX } from '../kkp.ts';
 import { buildAuthorizer, denyAll } from '../kube/authorize.ts';
@@ -29,7 +30,6 @@ import { swapTls } from '../tls.ts';
 import type { Tracing } from '../tracing.ts';
 import type { CliIo } from './io.ts';
 import {
-  EXAMPLE_STATE,
   loadConfig,
   openClient,
   openState,
@@ -180,11 +180,10 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   lifecycle.onClose('client', () => client?.close());
   lifecycle.onClose('state', () => state.close());
 
-  const version = await readVersion();
-  const tracing = await openTraces(options, io, logger, version);
+  const tracing = await openTraces(options, io, logger, manifest.version);
   lifecycle.onClose('traces', () => tracing?.close());
   const metrics = buildMetrics({
-    version,
+    version: manifest.version,
     certificateExpiry: () => tls.current().notAfter,
     stateHealth: () => state.health(),
     processMetrics: true,
@@ -292,11 +291,6 @@ async function openTraces(
     version,
     instance: hostname(),
   });
-}
-
-async function readVersion(): Promise<string> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version?: unknown }).version ?? 'unknown');
 }
 
 /** For whoever runs it for the first time; logs go to standard output, this does not. */

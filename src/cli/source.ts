@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
+import { EXAMPLE_STATE } from '../example.ts';
 import { InputError } from '../input.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { openFileState } from '../state/files.ts';
@@ -15,9 +16,6 @@ export interface SourceOptions {
   readonly context?: string;
   readonly config?: string;
 }
-
-/** What ships in the checkout, for a first try without a cluster. */
-export const EXAMPLE_STATE = new URL('../../examples/state', import.meta.url).pathname;
 
 /** Adds the options that say where Clusters and Seeds come from. */
 export function withSourceOptions(command: Command): Command {

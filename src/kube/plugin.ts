@@ -35,7 +35,7 @@ export function findPlugin(
   if (isJsonObject(user.get('exec'))) return execPlugin(cluster, user);
   if (!isJsonObject(user.get('auth-provider'))) return undefined;
   return plugin(user, async () => {
-    const { KubeConfig } = await import('@kubernetes/client-node');
+    const { KubeConfig } = await import('@kubernetes/client-node/dist/config.js');
     const config = new KubeConfig();
     config.loadFromString(text);
     config.setCurrentContext(context);

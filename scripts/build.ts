@@ -13,7 +13,10 @@ const ROOT = join(import.meta.dirname, '..');
 const PACKAGE = /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/;
 const TERMS = /^(licen[cs]e|notice|copying)(\.|-|$)/i;
 
-/** Libraries of CommonJS ask for Node's own modules by it. */
+/**
+ * Libraries of CommonJS ask for Node's own modules by it. (Such a library must not be loaded by `import()` itself, only by a module that is: what
+ * it exports has other names there.)
+ */
 const REQUIRE =
   "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 

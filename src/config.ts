@@ -163,8 +163,8 @@ export async function parseConfig(content: string, file: string): Promise<Config
   if (document === undefined) return DEFAULT_CONFIG;
   if (second !== undefined)
     throw new InputError([second.problem([], 'a second document; put all settings into one')]);
-  const { Ajv } = await import('ajv'); // only where there is a file to check: it would double the time of a start
-  const validate = new Ajv({ allErrors: true, strict: false }).compile(CONFIG_SCHEMA);
+  const { compileSchema } = await import('./schema.ts');
+  const validate = compileSchema(CONFIG_SCHEMA);
   if (!validate(document.value)) {
     throw new InputError(
       (validate.errors ?? []).map((error): InputProblem => {

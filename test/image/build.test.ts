@@ -1,7 +1,7 @@
 /** What the image runs: the program with its libraries in it, tried where there is nothing else of the project. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -11,6 +11,9 @@ import { until } from '../support/wait.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const runFile = promisify(execFile);
+
+/** Packages that are loaded by `import()`; see scripts/build.ts. */
+const LOADED_LATE = /await import\(\s*'((?!\.)[^']+)'/g;
 
 describe('the built program', () => {
   const dir = temporaryFolder();
@@ -35,10 +38,23 @@ describe('the built program', () => {
   });
 
   test('decides as the source does', async () => {
-    const args = ['explain', 'bank', '--state', join(ROOT, 'examples', 'state'), '--output', 'json'];
+    const config = join(dir, 'config.yaml');
+    writeFileSync(config, 'defaults: { mode: warn }');
+    const args = ['explain', 'bank', '--state', join(ROOT, 'examples', 'state'), '--config', config];
     const source = await runFile(process.execPath, [join(ROOT, 'src', 'main.ts'), ...args]);
     assert.ok(source.stdout.length > 100);
     assert.equal((await run(...args)).stdout, source.stdout);
+  });
+
+  test('loads late what has the same names there', () => {
+    const sources = globSync(join(ROOT, 'src', '**', '*.ts')).map((file) => readFileSync(file, 'utf8'));
+    const names = sources.flatMap((text) => [...text.matchAll(LOADED_LATE)].map(([, name]) => name ?? ''));
+    assert.ok(names.length > 0);
+    for (const name of names) {
+      const [scope, rest] = name.split('/');
+      const manifest = readFileSync(join(ROOT, 'node_modules', `${scope}/${rest}`, 'package.json'), 'utf8');
+      assert.equal(JSON.parse(manifest).type, 'module', name);
+    }
   });
 
   test('can run a plugin that knows the credentials of a cluster', async () => {

@@ -64,6 +64,22 @@ export class ApiClient {
     body?: unknown,
     options: RequestOptions = {},
   ): Promise<Answer<T>> {
+    const { contentType, ...answer } = await this.#send(method, path, body, options);
+    const isJson = contentType.startsWith('application/json');
+    return { ...answer, body: (isJson ? JSON.parse(answer.body) : answer.body) as T };
+  }
+
+  /** Sends a request, and leaves the answer as it came. */
+  async sendForText(method: Method, path: string, body?: unknown): Promise<Answer<string>> {
+    return this.#send(method, path, body, {});
+  }
+
+  async #send(
+    method: Method,
+    path: string,
+    body: unknown,
+    options: RequestOptions,
+  ): Promise<Answer<string> & { readonly contentType: string }> {
     const defaultType = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
     const response = await undiciRequest(this.#url + path, {
       method,
@@ -72,12 +88,11 @@ export class ApiClient {
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    const text = await response.body.text();
-    const json = String(response.headers['content-type']).startsWith('application/json');
     return {
       status: response.statusCode,
-      body: (json ? JSON.parse(text) : text) as T,
+      body: await response.body.text(),
       warnings: parseWarnings(response.headers.warning),
+      contentType: String(response.headers['content-type']),
     };
   }
 

@@ -1,6 +1,6 @@
 /**
  * Stands for a Service: a TCP proxy on loopback that sends new connections to the replicas that are ready, in turn, and leaves open ones alone. What
- * is ready is asked every 100 ms, as kubelet's probe and the endpoints do in seconds.
+ * is ready is asked again and again, as kubelet's probe and the endpoints do in seconds.
  */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { request } from 'undici';
@@ -20,7 +20,7 @@ export interface Balancer {
   stop(): Promise<void>;
 }
 
-const PROBE_INTERVAL_MS = 100;
+const DEFAULT_PROBE_INTERVAL_MS = 100;
 
 /** Whether a server says that it is ready; false where nobody listens. */
 export async function isReady(opsUrl: string): Promise<boolean> {
@@ -33,7 +33,7 @@ export async function isReady(opsUrl: string): Promise<boolean> {
   }
 }
 
-export async function startBalancer(port = 0): Promise<Balancer> {
+export async function startBalancer(probeIntervalMs = DEFAULT_PROBE_INTERVAL_MS): Promise<Balancer> {
   const backends = new Set<Backend>();
   let ready: Backend[] = [];
   let turn = 0;
@@ -46,7 +46,7 @@ export async function startBalancer(port = 0): Promise<Balancer> {
   let probing = Promise.resolve();
   const timer = setInterval(() => {
     probing = probing.then(probe);
-  }, PROBE_INTERVAL_MS);
+  }, probeIntervalMs);
   const join = (socket: Socket, candidates: readonly Backend[]): void => {
     const [backend, ...others] = candidates;
     if (backend === undefined) {
@@ -67,7 +67,7 @@ export async function startBalancer(port = 0): Promise<Balancer> {
     const start = ready.length === 0 ? 0 : turn % ready.length;
     join(socket, [...ready.slice(start), ...ready.slice(0, start)]);
   });
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     add: (backend) => backends.add(backend),

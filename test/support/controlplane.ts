@@ -44,6 +44,8 @@ const CONTROLLERS = [
 interface ControlPlaneOptions {
   /** More flags for kube-apiserver; the last of repeated flags wins. */
   readonly extraArgs?: readonly string[];
+  /** More of kube-apiserver's environment, such as Go's GOGC. */
+  readonly apiserverEnv?: Readonly<Record<string, string>>;
   /** Starts kube-controller-manager and kube-scheduler. */
   readonly controllers?: boolean;
   /** Starts KWOK, which plays the kubelets of all Node objects (see addNodes). */
@@ -219,16 +221,20 @@ class Starting {
     writeFileSync(join(this.#dir, 'service-account.key'), pem, { mode: 0o600 });
   }
 
-  #startProgram(program: Program, args: readonly string[]): Child {
+  #startProgram(
+    program: Program,
+    args: readonly string[],
+    more: Readonly<Record<string, string>> = {},
+  ): Child {
     const logFile = join(this.#dir, `${program}.log`);
-    const env = { HOME: this.#dir };
+    const env = { HOME: this.#dir, ...more };
     const child = startChild({ name: program, command: this.#binaries[program], args, logFile, env });
     this.#children.push(child);
     return child;
   }
 
   #startApiserver(): void {
-    this.#apiserver = this.#startProgram('kube-apiserver', this.#apiserverArgs);
+    this.#apiserver = this.#startProgram('kube-apiserver', this.#apiserverArgs, this.#options.apiserverEnv);
   }
 
   /** kube-apiserver makes its own certificate; the file holds it and the CA that signed it. */

@@ -3,7 +3,9 @@
  * Short in `npm test`; with SOAK in the environment (`npm run soak`) at full length and rate.
  */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { build } from '../../scripts/build.ts';
 import { type ControlPlane, startControlPlane } from './controlplane.ts';
 import { type Cut, startCut } from './cut.ts';
 import { IDENTITIES } from './identities.ts';
@@ -17,6 +19,8 @@ export const IS_SOAK = Boolean(process.env.SOAK);
 /** So many are tried; each test says how many the machine took. `npm test` shares two cores with other tests. */
 const WRITES_PER_SECOND = Number(process.env.SOAK_WRITES_PER_SECOND || (IS_SOAK ? 200 : 10));
 const WAIT_MS = 120_000;
+/** For each probe a replica calls itself, with a new handshake. */
+const PROBE_INTERVAL_MS = 300;
 const ENFORCED_HOOKS =
   '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/enforced.audit.kubermatic.k8c.io';
 
@@ -44,14 +48,19 @@ export interface FaultWorld {
 }
 
 export async function startFaultWorld(): Promise<FaultWorld> {
-  const seed = await startControlPlane();
+  // Memory for time: most of a write's time is kube-apiserver's.
+  const seed = await startControlPlane({ apiserverEnv: { GOGC: '400' } });
   await prepareSeed(seed.client);
   await seed.client.request('POST', SEEDS_PATH, renderSeed({ 'aws-1': { enforceAuditLogging: true } }));
   await createCluster(seed.client, { name: CLUSTER, datacenter: 'aws-1', auditLogging: { enabled: true } });
   const network = await startCut(Number(new URL(seed.url).port));
+  const dist = join(seed.dir, 'dist');
+  await build(dist);
   // Without the backstop, which would do the hooks' work in their place, and hide what they miss.
   const installation = await install(seed, {
     apply: ({ kind }) => kind?.endsWith('WebhookConfiguration') ?? false,
+    program: ['--max-semi-space-size=8', join(dist, 'main.js')],
+    probeIntervalMs: PROBE_INTERVAL_MS,
   });
   const start = async (options: LaunchOptions = {}): Promise<Replica> => {
     const kubeconfig = await kubeconfigThrough(seed, IDENTITIES.webhook, network.port);

@@ -12,7 +12,7 @@ import { FULL_NAME, find, type Manifest, RELEASE, renderChart } from './helm.ts'
 import { IDENTITIES } from './identities.ts';
 import { until } from './wait.ts';
 
-const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+const SOURCE = [join(import.meta.dirname, '..', '..', 'src', 'main.ts')];
 const READY_TIMEOUT_MS = 60_000;
 const REGISTRATION = /^(?:Mutating|Validating)(?:Webhook|AdmissionPolicy)/;
 
@@ -43,6 +43,10 @@ export interface InstallationOptions {
   /** More values of the chart. */
   readonly values?: JsonObject;
   readonly overlapSeconds?: number;
+  /** Node's arguments up to the program's own; default the source as it is. */
+  readonly program?: readonly string[];
+  /** Between two looks of the balancer at what is ready; must be well below the second for which replicas still serve. */
+  readonly probeIntervalMs?: number;
   /** What of the chart is applied; default the registrations: hooks and backstop. */
   readonly apply?: (manifest: Manifest) => boolean;
 }
@@ -50,7 +54,7 @@ export interface InstallationOptions {
 let installations = 0;
 
 export async function install(seed: ControlPlane, options: InstallationOptions = {}): Promise<Installation> {
-  const balancer = await startBalancer();
+  const balancer = await startBalancer(options.probeIntervalMs);
   const number = installations++;
   const children = new Set<Child>();
   const manifests = await renderChart({ webhooks: { url: balancer.url }, ...options.values });
@@ -74,7 +78,7 @@ export async function install(seed: ControlPlane, options: InstallationOptions =
       name,
       command: process.execPath,
       args: [
-        MAIN,
+        ...(options.program ?? SOURCE),
         'serve',
         `--kubeconfig=${seed.kubeconfigFor(IDENTITIES.webhook)}`,
         `--port=${port}`,

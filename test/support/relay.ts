@@ -12,7 +12,7 @@ export function relay(client: Socket, target: Socket, open: Set<Socket>): void {
       .on('error', () => to.destroy())
       .on('close', () => {
         open.delete(from);
-        to.destroy();
+        to.destroySoon(); // what has arrived is still passed on
       });
     from.pipe(to);
   }

@@ -20,7 +20,7 @@ export const IS_SOAK = Boolean(process.env.SOAK);
 const WRITES_PER_SECOND = Number(process.env.SOAK_WRITES_PER_SECOND || (IS_SOAK ? 200 : 10));
 const WAIT_MS = 120_000;
 /** For each probe a replica calls itself, with a new handshake. */
-const PROBE_INTERVAL_MS = 300;
+const PROBE_INTERVAL_MS = 400;
 const ENFORCED_HOOKS =
   '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/enforced.audit.kubermatic.k8c.io';
 

@@ -14,6 +14,7 @@ import { until } from './wait.ts';
 
 const SOURCE = [join(import.meta.dirname, '..', '..', 'src', 'main.ts')];
 const READY_TIMEOUT_MS = 60_000;
+const READY_INTERVAL_MS = 50;
 const REGISTRATION = /^(?:Mutating|Validating)(?:Webhook|AdmissionPolicy)/;
 
 export interface Replica extends Backend {
@@ -111,6 +112,7 @@ export async function install(seed: ControlPlane, options: InstallationOptions =
           return isReady(replica.opsUrl);
         },
         READY_TIMEOUT_MS,
+        READY_INTERVAL_MS,
       );
     } catch (error) {
       throw new Error(`${(error as Error).message}; the end of its log:\n${child.logTail()}`, {

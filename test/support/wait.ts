@@ -6,10 +6,11 @@ export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
   limitMs = 20_000,
+  intervalMs = 10,
 ): Promise<void> {
   const end = performance.now() + limitMs;
   while (!(await condition())) {
     if (performance.now() > end) assert.fail(`waited ${limitMs} ms in vain: ${what}`);
-    await sleep(10);
+    await sleep(intervalMs);
   }
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BOOLEAN_FLAGS } from '../../src/audit/kube-apiserver-flags.ts';
 import { CONFIG_SCHEMA } from '../../src/config.ts';
+import type { JsonObject } from '../../src/kubernetes.ts';
 import { ensureBinaries } from '../support/binaries.ts';
 import { CHART } from '../support/helm.ts';
 
@@ -16,7 +17,12 @@ const runFile = promisify(execFile);
 /** @returns the content of each file, by its path in the chart */
 export async function generate(): Promise<Readonly<Record<string, string>>> {
   const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
-  schema.properties.config = CONFIG_SCHEMA;
+  const config = structuredClone(CONFIG_SCHEMA) as JsonObject & { properties: { platform: JsonObject } };
+  const { platform } = config.properties;
+  // A file may leave it out. The templates read it, and a value of null would take away the chart's own.
+  config.required = ['platform'];
+  platform.required = Object.keys(platform.properties as JsonObject);
+  schema.properties.config = config;
   const { 'helm-docs': helmDocs } = await ensureBinaries(['helm-docs']);
   const readme = await runFile(helmDocs, ['--dry-run', '--sort-values-order=file', '--log-level=error'], {
     cwd: CHART,

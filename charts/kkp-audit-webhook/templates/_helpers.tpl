@@ -22,8 +22,8 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "kkp-audit-webhook.ser
 {{- end }}
 
 {{- define "kkp-audit-webhook.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "kkp-audit-webhook.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "kkp-audit-webhook.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "kkp-audit-webhook.labels" -}}

@@ -23,7 +23,7 @@ and reinvocationPolicy. An entry with failurePolicy Fail holds only for what car
     {{- else }}
     service:
       name: {{ include "kkp-audit-webhook.fullname" .root }}
-      namespace: {{ .root.Release.Namespace }}
+      namespace: {{ .root.Release.Namespace | quote }}
       path: {{ .path }}
       port: {{ .root.Values.service.port }}
     {{- end }}

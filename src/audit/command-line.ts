@@ -58,6 +58,9 @@ const APISERVER_PROGRAMS = new Set(['kube-apiserver', 'apiserver']);
  */
 const MAX_EXPANDED_LENGTH = 256 * 1024;
 
+/** What of a container says what it starts. */
+type Started = { readonly [Key in 'command' | 'args' | 'env' | 'envFrom']?: Container[Key] | undefined };
+
 /** Expands the texts of one container. */
 class Expansion {
   readonly #environment = new Map<string, string>();
@@ -66,7 +69,7 @@ class Expansion {
   #length = 0;
 
   /** Reads its environment as far as the object tells it; a variable sees those before it. */
-  constructor({ env, envFrom }: Container) {
+  constructor({ env, envFrom }: Started) {
     this.#missing = (envFrom?.length ?? 0) > 0 ? UNKNOWN : undefined;
     for (const { name, value, valueFrom } of env ?? []) {
       const isReference = valueFrom !== undefined && valueFrom !== null;
@@ -96,7 +99,7 @@ class Expansion {
  * What kubelet starts: `command` and `args`, with variables expanded as far as the object tells their values.
  * @returns the arguments; `isKnown` tells those that depend on nothing else
  */
-export function expandArguments(container: Container): string[] {
+export function expandArguments(container: Started): string[] {
   const raw = [...(container.command ?? []), ...(container.args ?? [])];
   if (!raw.some((argument) => argument.includes('$'))) return raw;
   const expansion = new Expansion(container);
@@ -120,8 +123,16 @@ function skipProgram(argv: readonly string[], commandLength: number): number {
  * Parses the command line of a container.
  * @param container the container that should run kube-apiserver
  */
-export const parseCommandLine: (container: Container) => CommandLine = rememberLast(
-  (container) => parse(container, false).commandLine,
+export const parseCommandLine = ({ command, args, env, envFrom }: Container): CommandLine =>
+  parseOnce(command, args, env, envFrom);
+
+const parseOnce = rememberLast(
+  (
+    command: Started['command'],
+    args: Started['args'],
+    env: Started['env'],
+    envFrom: Started['envFrom'],
+  ): CommandLine => parse({ command, args, env, envFrom }, false).commandLine,
 );
 
 /** Every flag of a command line, in order; `parseCommandLine` keeps those that decisions ask for. */
@@ -130,7 +141,7 @@ export const listFlags = (container: Container): readonly Flag[] => parse(contai
 /**
  * @param keepsAll whether known flags of other things than audit logging are kept as well
  */
-function parse(container: Container, keepsAll: boolean): { commandLine: CommandLine; flags: Flag[] } {
+function parse(container: Started, keepsAll: boolean): { commandLine: CommandLine; flags: Flag[] } {
   const command = container.command ?? [];
   const raw = [...command, ...(container.args ?? [])];
   const argv = expandArguments(container);

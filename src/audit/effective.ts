@@ -239,7 +239,7 @@ const describe = ({ volume, path }: Located): string => `${path} of volume ${vol
 /** fluent-bit's repository, from a registry that the platform uses: a known one, or the one that the apiserver's image comes from. */
 function isKnownImage(image: string, apiserverImage: string, desired: Desired): boolean {
   const { registry, repository } = splitImage(image);
-  const known = new Set(desired.sidecarRegistries);
-  if (apiserverImage !== '') known.add(splitImage(apiserverImage).registry);
-  return known.has(registry) && desired.sidecarRepositories.includes(repository);
+  if (!desired.sidecarRepositories.includes(repository)) return false;
+  if (desired.sidecarRegistries.includes(registry)) return true;
+  return apiserverImage !== '' && registry === splitImage(apiserverImage).registry;
 }

@@ -53,8 +53,12 @@ interface CleanMount {
   readonly mountPath: string;
 }
 
-export const cleanMounts: (container: Container) => readonly CleanMount[] = rememberLast((container) =>
-  (container.volumeMounts ?? []).map((mount) => ({
+/** The mounts of a container, their paths clean. */
+export const cleanMounts = ({ volumeMounts }: Pick<Container, 'volumeMounts'>): readonly CleanMount[] =>
+  cleanOnce(volumeMounts);
+
+const cleanOnce = rememberLast((mounts: readonly VolumeMount[] | undefined): readonly CleanMount[] =>
+  (mounts ?? []).map((mount) => ({
     mount,
     mountPath: cleanPath(mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`),
   })),
@@ -71,8 +75,9 @@ export function locate(container: Container, volumes: readonly Volume[], path: s
   let bestPath = '';
   let rest = '';
   for (const { mount, mountPath } of cleanMounts(container)) {
+    if (mountPath.length < bestPath.length || mountPath.length > target.length) continue;
     const inside = below(target, mountPath);
-    if (inside === undefined || mountPath.length < bestPath.length) continue;
+    if (inside === undefined) continue;
     best = mount;
     bestPath = mountPath;
     rest = inside;

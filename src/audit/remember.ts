@@ -1,21 +1,26 @@
 /**
- * Remembers the answers for the last few objects asked about, by identity: a decision asks the same of one container several times, and objects
- * are never changed in place. A WeakMap would do too, but costs the garbage collector more than is saved.
- * @param compute a function of the object alone
+ * Remembers the last few answers of a function, by the identity of what it was given: a decision asks the same of one container several times,
+ * and objects and lists are never changed in place. A WeakMap would do too, but costs the garbage collector more than is saved.
+ * @param compute a function of its arguments alone
  */
-export function rememberLast<K extends object, V>(compute: (key: K) => V): (key: K) => V {
-  const keys: (K | undefined)[] = new Array(SIZE).fill(undefined);
-  const values: (V | undefined)[] = new Array(SIZE).fill(undefined);
+export function rememberLast<Given extends readonly unknown[], Answer>(
+  compute: (...given: Given) => Answer,
+): (...given: Given) => Answer {
+  const known: { readonly given: Given; readonly answer: Answer }[] = [];
   let oldest = 0;
-  return (key) => {
-    for (let index = 0; index < SIZE; index += 1) if (keys[index] === key) return values[index] as V;
-    const value = compute(key);
-    keys[oldest] = key;
-    values[oldest] = value;
+  return (...given) => {
+    for (const entry of known) if (isSame(entry.given, given)) return entry.answer;
+    const answer = compute(...given);
+    known[oldest] = { given, answer };
     oldest = (oldest + 1) % SIZE;
-    return value;
+    return answer;
   };
 }
 
 /** More containers than one decision has to do with at a time. */
-const SIZE = 4;
+const SIZE = 8;
+
+function isSame(left: readonly unknown[], right: readonly unknown[]): boolean {
+  for (let index = 0; index < right.length; index += 1) if (left[index] !== right[index]) return false;
+  return true;
+}

@@ -4,6 +4,7 @@
  */
 import type { Container } from '../kubernetes.ts';
 import { expandArguments, isKnown } from './command-line.ts';
+import { rememberLast } from './remember.ts';
 
 export type SidecarArguments =
   | { readonly configPath: string; readonly tailPath: undefined }
@@ -24,7 +25,7 @@ const HARMLESS_OPTIONS: ReadonlyMap<string, boolean> = new Map([
 ]);
 
 /** @param sidecar the container named audit-logs */
-export function readSidecarArguments(sidecar: Container): SidecarArguments {
+export const readSidecarArguments = rememberLast((sidecar: Container): SidecarArguments => {
   const argv = expandArguments(sidecar);
   const unknown = argv.findIndex((argument) => !isKnown(argument));
   if (unknown !== -1)
@@ -66,4 +67,4 @@ export function readSidecarArguments(sidecar: Container): SidecarArguments {
   if (input === 'tail' && output === 'stdout' && tailPath !== undefined)
     return { configPath: undefined, tailPath };
   return { problem: 'it has no configuration file' };
-}
+});

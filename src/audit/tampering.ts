@@ -9,6 +9,7 @@ import { splitImage } from './desired.ts';
 import { cleanMounts, joinPaths, type Located } from './mounts.ts';
 import * as names from './names.ts';
 import { parseQuantity } from './quantity.ts';
+import { rememberLast } from './remember.ts';
 
 /** Secrets that make a pod the apiserver of a cluster: its serving certificate and its way into etcd. */
 const IDENTITY_SECRETS = ['apiserver-tls', 'apiserver-etcd-client-certificate'];
@@ -52,7 +53,7 @@ function listSecrets(volume: Volume): unknown[] {
 /** A word of a script: `exec /usr/local/bin/kube-apiserver --x`. */
 const IN_SCRIPT = /(^|[\s'"`;&|(/])kube-apiserver(?=$|[\s'"`;&|)])/;
 
-function startsApiserver(container: Container): boolean {
+const startsApiserver = rememberLast((container: Container): boolean => {
   const { repository } = splitImage(container.image ?? '');
   if (/(^|\/)kube-apiserver(-[a-z0-9]+)?$/.test(repository)) return true;
   const command = container.command ?? [];
@@ -64,7 +65,7 @@ function startsApiserver(container: Container): boolean {
     // As the value of a flag it is a name, not a program.
     return argument === 'kube-apiserver' && !(argv[index - 1] ?? '').startsWith('-');
   });
-}
+});
 
 /**
  * Finds what blinds a pod's audit log from beside it.

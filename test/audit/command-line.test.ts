@@ -160,11 +160,11 @@ describe('variables', () => {
     ['$($(A)', '$($(A)'],
   ];
   for (const [text, expanded] of rows)
-    test(text, () => assert.deepEqual(expandArguments({ name: 'c', env, args: [text] }), [expanded]));
+    test(text, () => assert.deepEqual(expandArguments({ env, args: [text] }), [expanded]));
 
   test('that never end are read once: the square of their number would take hours', () => {
     const text = '$('.repeat(1_400_000);
-    assert.deepEqual(expandArguments({ name: 'c', args: [text] }), [text]);
+    assert.deepEqual(expandArguments({ args: [text] }), [text]);
   });
 
   test('that refer to each other twice, so that their text has no end, are not known', () => {

@@ -7,7 +7,7 @@ import type { Operation } from './payload.ts';
 import type { Hook, Setup } from './setup.ts';
 
 /** The last few objects are remembered, as one comes to several hooks: "same" measures with that, "new" without. */
-const OBJECTS = ['same', 'new'] as const;
+export const OBJECTS = ['same', 'new'] as const;
 
 export interface Case {
   readonly operation: Operation;
@@ -29,12 +29,15 @@ export interface CaseFigures<Id extends string> extends Case {
 export interface RoundOptions {
   readonly operations: readonly Operation[];
   readonly connections: readonly number[];
-  /** Measured; one more before them warms up. */
+  /** Measured, after the warm-up. */
   readonly rounds: number;
   /** For each server in each case of a round. */
   readonly seconds: number;
   readonly log: (line: string) => void;
 }
+
+/** Node compiles what is hot for as long as twenty seconds under load; what is measured is how the servers are after that. */
+const WARM_UP_ROUNDS = 2;
 
 /** @returns the medians of all rounds, in the order of operations, connections, objects */
 export async function runRounds<Id extends string>(
@@ -46,8 +49,8 @@ export async function runRounds<Id extends string>(
     ...one,
     samples: targets.map((target) => ({ target, taken: [] as Sample[] })),
   }));
-  for (let round = 0; round <= options.rounds; round += 1) {
-    options.log(round === 0 ? 'warming up' : `round ${round} of ${options.rounds}`);
+  for (let round = 1 - WARM_UP_ROUNDS; round <= options.rounds; round += 1) {
+    options.log(round <= 0 ? 'warming up' : `round ${round} of ${options.rounds}`);
     for (const { samples, ...one } of cases) {
       for (const { target, taken } of samples) {
         const sample = await measure(target, setup, one, options.seconds);

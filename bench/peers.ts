@@ -4,22 +4,16 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PeerInputs } from './command.ts';
 import { canPin, describeMachine, memoryOfTree, pinLoad } from './machine.ts';
 import { type BenchOptions, readBenchOptions } from './options.ts';
 import type { Operation } from './payload.ts';
 import { measureFirstAnswers } from './peers/first-answer.ts';
 import { applyPatch, describeMutation, effectDifferences, readObject } from './peers/mutation.ts';
-import { buildCaseReport, RENDERERS, type Report, type ServerReport } from './peers/report.ts';
+import { RENDERERS } from './peers/report.ts';
+import { buildCaseReport, type Report, type ServerReport } from './peers/result.ts';
 import { runRounds } from './rounds.ts';
-import {
-  OURS,
-  type PeerInputs,
-  type RunningServer,
-  SERVER_IDS,
-  SERVERS,
-  type ServerId,
-  startServer,
-} from './servers.ts';
+import { OURS, type RunningServer, SERVER_IDS, SERVERS, type ServerId, startServer } from './servers.ts';
 import { type Setup, setUp } from './setup.ts';
 
 const USAGE = `Usage: npm run bench:peers -- [options]

@@ -5,28 +5,13 @@ import { build } from '../scripts/build.ts';
 import { HOOK_PATHS } from '../src/server.ts';
 import { type Child, startChild } from '../test/support/children.ts';
 import { freePort } from '../test/support/controlplane.ts';
+import type { Command, Log, PeerInputs } from './command.ts';
 import { onServerCore } from './machine.ts';
 import type { Operation } from './payload.ts';
 import * as controllerRuntime from './peers/controller-runtime.ts';
 import * as pepr from './peers/pepr.ts';
 import type { Target } from './rounds.ts';
 import { askForPatch, type Hook, type Setup } from './setup.ts';
-
-export type Log = (line: string) => void;
-export type Patches = Readonly<Record<Operation, string>>;
-
-/** What the peers are started with, besides what every server is. */
-export interface PeerInputs {
-  /** JSON: the patch for each operation. */
-  readonly patchesFile: string;
-  /** JSON: what is to be added; see peers/mutation.ts. */
-  readonly mutationFile: string;
-}
-
-export interface Command {
-  readonly argv: readonly string[];
-  readonly env?: Readonly<Record<string, string | undefined>>;
-}
 
 interface Server {
   readonly title: string;

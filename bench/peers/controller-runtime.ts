@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ensureBinaries } from '../../test/support/binaries.ts';
-import type { Command, Log, PeerInputs } from '../servers.ts';
+import type { Command, Log, PeerInputs } from '../command.ts';
 import type { Setup } from '../setup.ts';
 
 const PROGRAM = 'controller-runtime-webhook';

@@ -1,16 +1,10 @@
 /** From the start of a process to its first patch. */
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Log, PeerInputs } from '../command.ts';
 import { median } from '../figures.ts';
 import type { Operation } from '../payload.ts';
-import {
-  type Log,
-  OURS,
-  type PeerInputs,
-  type RunningServer,
-  type ServerId,
-  startServer,
-} from '../servers.ts';
+import { OURS, type RunningServer, type ServerId, startServer } from '../servers.ts';
 import type { Setup } from '../setup.ts';
 
 export interface FirstAnswer {

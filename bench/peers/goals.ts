@@ -2,7 +2,7 @@
 import { OBJECTS } from '../rounds.ts';
 import type { ServerId } from '../servers.ts';
 import { OURS } from '../servers.ts';
-import type { CaseReport, Report, ServerReport } from './report.ts';
+import type { CaseReport, Report, ServerReport } from './result.ts';
 
 interface Verdict {
   readonly found: string;
@@ -17,7 +17,7 @@ interface Goal {
 
 const FIRST_ANSWER_LIMIT_MS = 400;
 
-export const GOALS: readonly Goal[] = [
+const GOALS: readonly Goal[] = [
   ...fasterThan('controller-runtime', 10),
   ...fasterThan('pepr', 8),
   steadierThan('controller-runtime'),
@@ -47,6 +47,16 @@ export const GOALS: readonly Goal[] = [
     },
   },
 ];
+
+/** Each goal that could be judged by what was measured. */
+export function judgeGoals(
+  report: Report,
+): { readonly goal: string; readonly found: string; readonly met: boolean }[] {
+  return GOALS.flatMap(({ goal, judge }) => {
+    const verdict = judge(report);
+    return verdict === undefined ? [] : [{ goal, ...verdict }];
+  });
+}
 
 function fasterThan(peer: ServerId, times: number): Goal[] {
   return OBJECTS.map((objects) => ({

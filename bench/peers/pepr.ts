@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { startChild, temporaryFolder } from '../../test/support/children.ts';
-import type { Command, Log, PeerInputs } from '../servers.ts';
+import type { Command, Log, PeerInputs } from '../command.ts';
 import type { Setup } from '../setup.ts';
 import { startPeprApi } from './pepr-api.ts';
 

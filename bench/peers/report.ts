@@ -1,54 +1,14 @@
-/** What `bench:peers` has found: as data, and as tables for a terminal or a document. */
+/** What `bench:peers` has found, as tables for a terminal or a document. */
 import { type Column, table } from '../../src/cli/table.ts';
-import { divide, type Figures, MEASURE_KEYS, MEASURES } from '../figures.ts';
-import type { Machine, Memory } from '../machine.ts';
-import type { CaseFigures } from '../rounds.ts';
-import { OURS, SERVERS, type ServerId } from '../servers.ts';
-import type { FirstAnswer } from './first-answer.ts';
-import { GOALS } from './goals.ts';
-
-export interface ServerReport extends FirstAnswer, Memory {
-  readonly id: ServerId;
-  readonly title: string;
-  readonly version: string;
-  /** Whether each of its patches has the effect of this server's; a run ends where one has not. */
-  readonly sameMutation: true;
-}
-
-export interface CaseReport extends CaseFigures<ServerId> {
-  /** This server's figures by each peer's; for requests per second more is better, for the others less. */
-  readonly ratios: Readonly<Partial<Record<ServerId, Figures>>>;
-}
-
-export interface Report {
-  readonly date: string;
-  readonly machine: Machine;
-  readonly rounds: number;
-  readonly seconds: number;
-  readonly servers: readonly ServerReport[];
-  readonly cases: readonly CaseReport[];
-}
+import { MEASURE_KEYS, MEASURES } from '../figures.ts';
+import { SERVERS, type ServerId } from '../servers.ts';
+import { judgeGoals } from './goals.ts';
+import type { Report } from './result.ts';
 
 interface Section {
   readonly title: string;
   readonly columns: readonly Column[];
   readonly rows: readonly (readonly string[])[];
-}
-
-export function buildCaseReport(measured: CaseFigures<ServerId>): CaseReport {
-  const ours = measured.figures[OURS];
-  const peers = Object.entries(measured.figures).filter(([id]) => id !== OURS);
-  return { ...measured, ratios: Object.fromEntries(peers.map(([id, theirs]) => [id, divide(ours, theirs)])) };
-}
-
-/** Each goal that could be judged by what was measured. */
-export function judgeGoals(
-  report: Report,
-): { readonly goal: string; readonly found: string; readonly met: boolean }[] {
-  return GOALS.flatMap(({ goal, judge }) => {
-    const verdict = judge(report);
-    return verdict === undefined ? [] : [{ goal, ...verdict }];
-  });
 }
 
 export const RENDERERS = {

@@ -35,7 +35,7 @@ function compareObjects(
   operations: Operation[],
 ): void {
   for (const key of Object.keys(before)) {
-    if (before[key] === after[key] && after[key] !== undefined) continue;
+    if (before[key] === after[key]) continue;
     if (!Object.hasOwn(after, key) || after[key] === undefined)
       operations.push({ op: 'remove', path: `${path}/${escapeKey(key)}` });
     else compareValues(before[key], after[key], `${path}/${escapeKey(key)}`, operations);

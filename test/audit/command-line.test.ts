@@ -143,6 +143,28 @@ describe('the command line of kube-apiserver', () => {
   });
 });
 
+test('a command line is read anew where anything that it depends on is another object', () => {
+  const first: Container = {
+    name: 'apiserver',
+    command: ['kube-apiserver'],
+    args: ['--audit-log-path=/$(X)', '$(Y)'],
+    env: [{ name: 'X', value: 'a' }],
+    envFrom: [],
+  };
+  const readAll = (container: Container) => {
+    const { isApiserver, unknown } = parseCommandLine(container);
+    return [isApiserver, findFlag(parseCommandLine(container), 'audit-log-path')?.value, unknown];
+  };
+  const rows: [changed: Partial<Container>, read: unknown[]][] = [
+    [{}, [true, '/a', []]],
+    [{ command: ['sh'] }, [false, undefined, []]],
+    [{ args: ['--audit-log-path=/b'] }, [true, '/b', []]],
+    [{ env: [{ name: 'X', value: 'c' }] }, [true, '/c', []]],
+    [{ envFrom: [{ secretRef: { name: 's' } }] }, [true, '/a', ['$(Y)']]],
+  ];
+  for (const [changed, read] of [...rows, ...rows]) assert.deepEqual(readAll({ ...first, ...changed }), read);
+});
+
 describe('variables', () => {
   const env = [
     { name: 'A', value: 'a' },

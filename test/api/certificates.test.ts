@@ -54,6 +54,12 @@ describe('self-managed certificates', { skip }, () => {
     (await Promise.all(HOOKS.map((path) => seed.client.request<WebhookConfiguration>('GET', path)))).flatMap(
       ({ webhooks }) => webhooks ?? [],
     );
+  /** One configuration is written after the other. */
+  const untilFail = () =>
+    until('Fail to be switched on', async () => {
+      const enforced = (await readHooks()).filter(({ name }) => name.startsWith('enforced-'));
+      return enforced.length > 0 && enforced.every(({ failurePolicy }) => failurePolicy === 'Fail');
+    });
   const bundles = async (): Promise<string[][]> =>
     (await readHooks()).map(({ clientConfig }) =>
       splitCertificates(Buffer.from(clientConfig?.caBundle ?? '', 'base64').toString()),
@@ -107,9 +113,7 @@ describe('self-managed certificates', { skip }, () => {
     const ca = await readCa();
     await until('all hooks to trust the CA alone', () => trustsOnly(ca));
     assert.ok(await allServe(ca));
-    await until('Fail to be switched on', async () =>
-      (await readHooks()).some((hook) => hook.failurePolicy === 'Fail'),
-    );
+    await untilFail();
     const policies = new Map((await readHooks()).map(({ name, failurePolicy }) => [name, failurePolicy]));
     for (const [name, policy] of policies)
       assert.equal(policy, name.startsWith('enforced-') ? 'Fail' : 'Ignore', name);
@@ -124,9 +128,7 @@ describe('self-managed certificates', { skip }, () => {
             (await seed.client.request<WebhookConfiguration>('GET', path)).metadata?.resourceVersion,
         ),
       );
-    await until('Fail to be switched on', async () =>
-      (await readHooks()).some((hook) => hook.failurePolicy === 'Fail'),
-    );
+    await untilFail();
     const before = await versions();
     const input = installation.manifests
       .filter(({ kind }) => kind?.endsWith('WebhookConfiguration'))

@@ -274,8 +274,10 @@ describe('the controller', {
       });
     const stateOf = (stdout: string, name: string) =>
       JSON.parse(stdout).clusters.find(({ cluster }: { cluster: string }) => cluster === name)?.state;
-    const { stdout } = await run();
-    assert.equal(stateOf(stdout, 'reported'), 'compliant');
+    await until(
+      'it to be reported as compliant',
+      async () => stateOf((await run()).stdout, 'reported') === 'compliant',
+    );
     await seed.client.request(
       'POST',
       CLUSTERS_PATH,

@@ -107,6 +107,7 @@ const volume = record({
 const podSpec = record({
   containers: optional(list(container)),
   initContainers: optional(list(container)),
+  ephemeralContainers: optional(list(container)),
   volumes: optional(list(volume)),
 });
 const checkDeployment = record({

@@ -336,6 +336,64 @@ describe('every request', () => {
     if (decision.patch.length > 0) patched(object as object, decision);
   };
 
+  /** The value, with any one value in it replaced by one of another type. */
+  function* withOneWrong(value: unknown): Generator<unknown> {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [key, inner] of Object.entries(value))
+      for (const changed of [null, 7, '', [], {}, ...withOneWrong(inner)])
+        yield Array.isArray(value) ? value.with(Number(key), changed) : { ...value, [key]: changed };
+  }
+
+  const inCluster = { namespace: `cluster-${CLUSTER}`, annotations: { a: 'b' } };
+  const sound: Readonly<Record<string, object>> = {
+    Deployment: on,
+    Pod: {
+      apiVersion: 'v1',
+      metadata: { ...inCluster, name: 'x', labels: { app: 'apiserver' } },
+      spec: { ...specOf(on), ephemeralContainers: [{ name: 'debug', image: 'busybox', command: ['sh'] }] },
+    },
+    Cluster: {
+      apiVersion: 'kubermatic.k8c.io/v1',
+      metadata: { name: CLUSTER, annotations: { a: 'b' } },
+      spec: { cloud: { dc: 'lab' }, auditLogging: ENABLED },
+    },
+    Seed: {
+      apiVersion: 'kubermatic.k8c.io/v1',
+      metadata: { name: 'kubermatic', namespace: 'kubermatic' },
+      spec: { auditLogging: ENABLED, datacenters: { lab: { spec: { enforceAuditLogging: true } } } },
+    },
+    ConfigMap: {
+      apiVersion: 'v1',
+      metadata: { ...inCluster, name: 'audit-config' },
+      data: { 'policy.yaml': 'rules: [{ level: Metadata }]' },
+    },
+    Secret: {
+      apiVersion: 'v1',
+      metadata: { ...inCluster, name: 'audit-logs-fluentbit' },
+      data: { 'fluent-bit.conf': 'W0lOUFVUXQo=' },
+    },
+  };
+
+  for (const [kind, object] of Object.entries(sound))
+    test(`is answered, or refused as unreadable, whatever is of a wrong type in a ${kind}`, async () => {
+      const hooks = Object.values(enforced());
+      const broken = [...withOneWrong(object)] as KubernetesObject[];
+      assert.ok(broken.length >= 40, String(broken.length));
+      for (const one of broken)
+        for (const [written, old] of [[one], [one, object], [object, one], [one, one], [undefined, one]] as [
+          KubernetesObject | undefined,
+          KubernetesObject?,
+        ][])
+          for (const hook of hooks)
+            try {
+              const operation = written === undefined ? 'DELETE' : old === undefined ? 'CREATE' : 'UPDATE';
+              const request = requestOf({ ...object, kind }, old, { operation, object: written });
+              check(await ask(hook, request), written);
+            } catch (error) {
+              if (!(error instanceof ReviewError)) throw error;
+            }
+    });
+
   test('gets a well-formed answer, or is told what is wrong with it', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -57,7 +57,8 @@ export function validatePod(call: Call): Answer {
   const wasApiserver = old !== undefined && isApiserver(old);
   if (!wasApiserver && !isApiserver(pod)) return allow();
   return withCluster(call, (cluster, resolution) => {
-    const before = wasApiserver ? old.spec : undefined;
+    // A spec may be null.
+    const before = wasApiserver ? (old.spec ?? {}) : undefined;
     const { attempts } = judgeWorkload(() => before, findIneffective(pod.spec ?? {}, resolution), resolution);
     const ephemeral = findEphemeral(old, pod, resolution);
     const verdict = { attempts: [...attempts, ...ephemeral], notes: [] };

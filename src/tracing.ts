@@ -214,7 +214,11 @@ export function openTracing(options: TracingOptions): Tracing {
           'server.port': Number(port || 443),
         };
         const context = trace.setSpan(ROOT_CONTEXT, parent);
-        const span = tracer.startSpan(`${method} ${path}`, { kind: SpanKind.CLIENT, attributes }, context);
+        const span = tracer.startSpan(
+          nameQuestion(method, path),
+          { kind: SpanKind.CLIENT, attributes },
+          context,
+        );
         try {
           return await client.request(method, path, requestOptions);
         } catch (error) {
@@ -236,6 +240,10 @@ export function openTracing(options: TracingOptions): Tracing {
     },
   };
 }
+
+/** Names of spans are few (https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name): the name of an object stands in `url.full`. */
+const nameQuestion = (method: string, path: string): string =>
+  `${method} ${method === 'GET' ? path.replace(/[^/]+$/, '{name}') : path}`;
 
 function endSpan(span: Span, { status, outcome, reasons, line }: RequestResult): void {
   const attributes: Attributes = {

@@ -168,7 +168,6 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   const namespace = options.namespace ?? (io.env.POD_NAMESPACE || DEFAULT_NAMESPACE);
   const client = await openClient(options, io.env);
   const tls = await openCertificates(options, client, namespace, logger);
-  const state = await openState(options, client, config, logger);
 
   const lifecycle = new Lifecycle({
     process,
@@ -178,17 +177,19 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
     closeTimeoutMs: DEFAULT_CLOSE_TIMEOUT_MS,
   });
   lifecycle.onClose('client', () => client?.close());
-  lifecycle.onClose('state', () => state.close());
 
   const tracing = await openTraces(options, io, logger, manifest.version);
   lifecycle.onClose('traces', () => tracing?.close());
+  const asker = client && (tracing?.traceClient(client) ?? client);
+  const state = await openState(options, client, config, logger, asker);
+  lifecycle.onClose('state', () => state.close());
   const metrics = buildMetrics({
     version: manifest.version,
     certificateExpiry: () => tls.current().notAfter,
     stateHealth: () => state.health(),
     processMetrics: true,
   });
-  const mayDisable = client === undefined ? denyAll : buildAuthorizer(tracing?.traceClient(client) ?? client);
+  const mayDisable = asker === undefined ? denyAll : buildAuthorizer(asker);
   const events =
     client === undefined
       ? undefined

@@ -75,14 +75,20 @@ export async function openClient(options: SourceOptions, env: CliIo['env']): Pro
 /**
  * Opens the state.
  * @param client of `openClient`; without one the folder counts, and without a folder the examples
+ * @param asker the client as requests are to use it
  */
 export async function openState(
   options: SourceOptions,
   client: KubeClient | undefined,
   config: Config,
   logger: Logger,
+  asker: Pick<KubeClient, 'request'> | undefined = client,
 ): Promise<State> {
   if (client === undefined) return openFileState(options.state ?? EXAMPLE_STATE, { logger });
   const { openKubernetesState } = await import('../state/kubernetes.ts');
-  return openKubernetesState(client, { kkpNamespace: config.platform.namespace, logger });
+  return openKubernetesState(client, {
+    kkpNamespace: config.platform.namespace,
+    logger,
+    ...(asker && { asker }),
+  });
 }

@@ -23,6 +23,8 @@ export interface KubernetesStateOptions {
   readonly logger: Logger;
   /** Where KKP keeps its Seeds. */
   readonly kkpNamespace?: string;
+  /** Asks for a Cluster that the watch has not brought yet, in the course of a request; undefined for the client itself. */
+  readonly asker?: Pick<KubeClient, 'request'>;
   readonly clock?: Clock;
   /** For tests: how the watches wait and page. */
   readonly watch?: Pick<ReflectorOptions<unknown>, 'backoff' | 'pageSize' | 'idleTimeoutMs' | 'random'>;
@@ -43,7 +45,7 @@ export function openKubernetesState(client: KubeClient, options: KubernetesState
 }
 
 class KubernetesState extends StateIndex implements State {
-  readonly #client: KubeClient;
+  readonly #asker: Pick<KubeClient, 'request'>;
   readonly #clock: Clock;
   readonly #clusterWatch: Reflector<ClusterView>;
   readonly #seedWatch: Reflector<SeedView>;
@@ -56,7 +58,7 @@ class KubernetesState extends StateIndex implements State {
   constructor(client: KubeClient, options: KubernetesStateOptions) {
     super();
     const { logger, clock = systemClock, kkpNamespace = 'kubermatic', watch = {} } = options;
-    this.#client = client;
+    this.#asker = options.asker ?? client;
     this.#clock = clock;
     const common = { ...watch, client, logger, clock, onSynced: () => this.notify() };
     this.#clusterWatch = new Reflector({
@@ -169,7 +171,7 @@ class KubernetesState extends StateIndex implements State {
   /** @returns undefined where the API server says that there is no such object; that it does not know the resource says nothing of the kind */
   async #get(path: string): Promise<KubernetesObject | undefined> {
     try {
-      return await this.#client.request<KubernetesObject>('GET', path, {
+      return await this.#asker.request<KubernetesObject>('GET', path, {
         signal: this.#stopping.signal,
         timeoutMs: FETCH_TIMEOUT_MS,
       });

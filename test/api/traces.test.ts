@@ -147,6 +147,21 @@ describe('a trace', {
     assert.equal(question.attributes['url.full'], seed.url + path);
   });
 
+  test('a namespace of no Cluster that is known is asked after below the request', async () => {
+    await seed.client.request('POST', '/api/v1/namespaces', { metadata: { name: 'cluster-nobodys' } });
+    const input = JSON.stringify(renderKkp({ cluster: 'nobodys' }));
+    const { code, stderr } = await seed.kubectl(['create', '-f', '-'], { as: IDENTITIES.alice, input });
+    assert.equal(code, 0, stderr);
+    const path = '/apis/kubermatic.k8c.io/v1/clusters';
+    const question = await collected(
+      "the question after the namespace's Cluster",
+      ({ name }) => name === `GET ${path}/{name}`,
+    );
+    assert.equal(question.attributes['url.full'], `${seed.url}${path}/nobodys`);
+    const request = await collected('its request', ({ spanId }) => spanId === question.parentSpanId);
+    assert.equal(request.attributes['kkp_audit_webhook.namespace'], 'cluster-nobodys');
+  });
+
   test('what waits is sent before the server ends', async () => {
     const isNew = ({ attributes }: CollectedSpan): boolean =>
       attributes['kkp_audit_webhook.name'] === 'at-the-end';

@@ -7,10 +7,12 @@ import { allow, deny, type Hook } from '../../src/admission.ts';
 import { buildAuthorizer } from '../../src/kube/authorize.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { type AdmissionServer, HOOK_PATHS } from '../../src/server.ts';
+import { openKubernetesState } from '../../src/state/kubernetes.ts';
+import type { State } from '../../src/state/state.ts';
 import type { Tracing, TracingOptions } from '../../src/tracing.ts';
 import type { TestLog } from '../support/log.ts';
 import { admissionRequest, deploymentObject, reviewBody, UID } from '../support/reviews.ts';
-import { plainCredentials } from '../support/stub-api.ts';
+import { plainCredentials, sendJson, startStubApi } from '../support/stub-api.ts';
 import { buildSink, openTestTracing } from '../support/traces.ts';
 
 const PATH = HOOK_PATHS['mutate-deployments'];
@@ -278,6 +280,7 @@ describe('what is asked of kube-apiserver', () => {
     assert.equal(question?.parentSpanContext?.spanId, request?.spanContext().spanId);
     assert.equal(question?.spanContext().traceId, TRACE_ID);
     assert.deepEqual([question?.kind, question?.status.code], [SpanKind.CLIENT, SpanStatusCode.ERROR]);
+    assert.equal(question?.name, 'POST /apis/authorization.k8s.io/v1/subjectaccessreviews');
     assert.deepEqual(question?.attributes, {
       'http.request.method': 'POST',
       'url.full': 'https://127.0.0.1:1/apis/authorization.k8s.io/v1/subjectaccessreviews',
@@ -285,6 +288,37 @@ describe('what is asked of kube-apiserver', () => {
       'server.port': 1,
       'error.type': 'Unreachable',
     });
+  });
+
+  // On a stub (test/support/stub-api.ts): its watches never bring the Cluster, a real one's would.
+  test('of a Cluster that the watch has not brought is named without the name', async (t) => {
+    const stub = await startStubApi(t, (_request, response, url) => {
+      if (url.pathname.endsWith('/clusters/abc')) return sendJson(response, { metadata: { name: 'abc' } });
+    });
+    const client = new KubeClient(plainCredentials(stub.url));
+    t.after(() => client.close());
+    let state: State | undefined;
+    const harness = start(async (request, signal) => {
+      const cluster = await state?.fetchClusterOfNamespace(request.namespace, signal);
+      assert.equal(cluster?.name, 'abc');
+      return allow();
+    });
+    state = openKubernetesState(client, {
+      logger: harness.log.logger,
+      asker: harness.tracing.traceClient(client),
+    });
+    t.after(() => state?.close());
+    const payload = reviewBody(admissionRequest({ namespace: 'cluster-abc' }));
+    assert.equal(await harness.send({ traceparent: SAMPLED }, payload), 200);
+    const [question, request, ...more] = await harness.spans();
+    assert.deepEqual(more, []);
+    assert.equal(question?.parentSpanContext?.spanId, request?.spanContext().spanId);
+    assert.equal(question?.name, 'GET /apis/kubermatic.k8c.io/v1/clusters/{name}');
+    assert.equal(question?.status.code, SpanStatusCode.UNSET);
+    assert.equal(
+      question?.attributes['url.full'],
+      new URL('/apis/kubermatic.k8c.io/v1/clusters/abc', stub.url).href,
+    );
   });
 
   test('otherwise is no span', async (t) => {

@@ -5,7 +5,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:https';
-import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type TlsOptions } from 'node:tls';
 
 export interface TlsFiles {
   /** PEM: the server's certificate, then the intermediate ones. */
@@ -91,7 +91,13 @@ export function readTls(cert: string, key: string, names: TlsFiles): TlsMaterial
       `${names.keyFile}: the key does not belong to the certificate in ${names.certFile}; write both from one source`,
     );
   }
-  return { cert, key, notBefore: certificate.validFromDate, notAfter: certificate.validToDate };
+  const material = { cert, key, notBefore: certificate.validFromDate, notAfter: certificate.validToDate };
+  try {
+    createSecureContext(secureContextOptions(material));
+  } catch (error) {
+    throw new TlsError(`${names.certFile}: TLS can't use it: ${describe(error)}`);
+  }
+  return material;
 }
 
 /**
@@ -107,11 +113,11 @@ async function readPem(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw new TlsError(
-      `${file}: it can't be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    throw new TlsError(`${file}: it can't be read: ${describe(error)}`);
   }
 }
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export interface TlsWatch {
   /** Looks at the files at once. Calls of `onChange` or `onProblem` are done when it resolves. */
@@ -147,10 +153,10 @@ export function watchTls(
       problem = '';
       suspected = '';
       if (found.cert === served.cert && found.key === served.key) return;
-      served = found;
       onChange(found);
+      served = found;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = describe(error);
       // Seen once, it may be a pair that is just being written.
       if (message === suspected && message !== problem) {
         problem = message;

@@ -69,8 +69,9 @@ export async function openCertificates(
   const listeners: ((material: TlsMaterial) => void)[] = [];
   const watches: { stop(): void }[] = [];
   const serve = (changed: Partial<TlsMaterial>): void => {
-    material = { ...material, ...changed };
-    for (const listener of listeners) listener(material);
+    const next = { ...material, ...changed };
+    for (const listener of listeners) listener(next);
+    material = next;
   };
   const kind = checkOptions(options, client);
   const clientCa =
@@ -82,8 +83,8 @@ export async function openCertificates(
     const files = { certFile: options.tlsCert ?? '', keyFile: options.tlsKey ?? '' };
     material = await loadTls(files);
     const onChange = (changed: TlsMaterial): void => {
-      logger.info({ notAfter: changed.notAfter }, 'serving a new certificate');
       serve(changed);
+      logger.info({ notAfter: changed.notAfter }, 'serving a new certificate');
     };
     const onProblem = (problem: string): void =>
       logger.error({ problem }, 'the new certificate is not served; the old one stays');
@@ -201,9 +202,9 @@ function watchClientCa(
       const found = await readCertificates(file);
       problem = '';
       if (found === served) return;
+      onChange(found);
       served = found;
       logger.info({ file }, 'client certificates are checked against a new CA');
-      onChange(found);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (message !== problem)

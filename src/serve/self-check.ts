@@ -44,6 +44,8 @@ export function callSelf(call: SelfCall): Promise<SelfCallProblem | undefined> {
       // Where a client certificate is asked for, TLS 1.3 lets the server's be judged first.
       minVersion: 'TLSv1.3',
       ...(call.trusted !== undefined && { ca: [...call.trusted] }),
+      // kube-apiserver ends a chain at any certificate of the caBundle, an intermediate one too.
+      allowPartialTrustChain: true,
       // Judged below, where the message can say why.
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
@@ -71,6 +73,9 @@ function judgeCertificate(
 ): string | undefined {
   if (trusted === undefined) return undefined;
   const certificate = socket.getPeerCertificate();
+  // Node would fall back on the common name, which Go no longer does.
+  if (certificate.subjectaltname === undefined)
+    return 'kube-apiserver would not believe the certificate: it has no subjectAltName';
   const wrongName = serverNames
     .filter((name) => name !== '')
     .map((name) => checkServerIdentity(name, certificate))

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { issueCa, issueServerCertificate, type KeyPair } from '../../src/certificates.ts';
 import { buildReadiness, type ReadinessParts } from '../../src/serve/readiness.ts';
 import { callSelf, type SelfCall } from '../../src/serve/self-check.ts';
+import { issueClientCertificate, issueIntermediateCa } from '../support/certificates.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -72,6 +73,23 @@ for (const [name, more, expected] of [
     assert.equal(problem?.judged, true);
   });
 }
+
+test('an intermediate CA that is published alone is enough, as it is for kube-apiserver', async (t) => {
+  const root = await issueCa({ days: 10, now: new Date() });
+  const intermediate = await issueIntermediateCa(root);
+  const leaf = await issueServerCertificate(intermediate, ['hooks.own.svc'], { days: 1, now: new Date() });
+  for (const cert of [leaf.cert, `${leaf.cert}\n${intermediate.cert}`]) {
+    const port = portOf(await serve(t, { cert, key: leaf.key }));
+    assert.equal(await callSelf(call(port, { trusted: [intermediate.cert] })), undefined);
+  }
+});
+
+test('a common name alone is not believed: Go does not look at it', async (t) => {
+  const ca = await issueCa({ days: 10, now: new Date() });
+  const port = portOf(await serve(t, await issueClientCertificate(ca, 'hooks.own.svc')));
+  const problem = await callSelf(call(port, { trusted: [ca.cert] }));
+  assert.match(problem?.text ?? '', /would not believe.*subjectAltName/);
+});
 
 for (const days of [-40, 40]) {
   test(`a certificate from ${days} days away counts only where the times are kube-apiserver's`, async (t) => {

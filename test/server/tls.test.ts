@@ -61,6 +61,8 @@ describe('issued certificates', () => {
   });
 });
 
+const BROKEN_CERTIFICATE = '\n-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n';
+
 describe('loading', () => {
   test('gives the pair and its dates', async () => {
     await write(first);
@@ -83,6 +85,11 @@ describe('loading', () => {
       'a key that is none',
       () => write({ cert: first.cert, key: first.cert }),
       /tls\.key: there is no private key/,
+    ],
+    [
+      'a chain of which the second certificate is none',
+      () => write({ cert: first.cert + BROKEN_CERTIFICATE, key: first.key }),
+      /tls\.crt: TLS can't use it/,
     ],
     [
       'a key of another certificate',
@@ -162,13 +169,18 @@ describe('watching', () => {
     await check();
     await check();
     assert.equal(problems.length, 2);
+    await write({ cert: second.cert + BROKEN_CERTIFICATE, key: second.key });
+    await check();
+    await check();
+    assert.equal(problems.length, 3);
+    assert.deepEqual(changes, []);
     await write(second);
     await check();
     assert.deepEqual(changes, [second]);
     await write({ cert: first.cert, key: 'broken' });
     await check();
     await check();
-    assert.equal(problems.length, 3, 'the same fault as before is new again after a good pair');
+    assert.equal(problems.length, 4, 'the same fault as before is new again after a good pair');
     stop();
   });
 

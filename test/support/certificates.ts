@@ -2,8 +2,12 @@
 import 'reflect-metadata'; // @peculiar/x509 does not start without it
 import { webcrypto } from 'node:crypto';
 import {
+  BasicConstraintsExtension,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
   PemConverter,
   SubjectAlternativeNameExtension,
   X509Certificate,
@@ -31,11 +35,26 @@ export async function testCa(): Promise<TestCa> {
 }
 
 /** A client certificate by that CA, with that common name and those alternative names. */
-export async function issueClientCertificate(
+export function issueClientCertificate(
   ca: KeyPair,
   commonName: string,
   alternativeNames: readonly string[] = [],
 ): Promise<KeyPair> {
+  const names = alternativeNames.map((value) => ({ type: 'dns' as const, value }));
+  return issueBy(ca, commonName, [
+    new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
+    ...(names.length === 0 ? [] : [new SubjectAlternativeNameExtension(names)]),
+  ]);
+}
+
+/** A CA that is signed by that one. */
+export const issueIntermediateCa = (ca: KeyPair): Promise<KeyPair> =>
+  issueBy(ca, 'intermediate', [
+    new BasicConstraintsExtension(true, 0, true),
+    new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+  ]);
+
+async function issueBy(ca: KeyPair, commonName: string, extensions: Extension[]): Promise<KeyPair> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const issuer = new X509Certificate(ca.cert);
@@ -48,16 +67,7 @@ export async function issueClientCertificate(
     publicKey: keys.publicKey,
     signingKey: await webcrypto.subtle.importKey('pkcs8', der as ArrayBuffer, algorithm, false, ['sign']),
     signingAlgorithm: algorithm,
-    extensions: [
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
-      ...(alternativeNames.length === 0
-        ? []
-        : [
-            new SubjectAlternativeNameExtension(
-              alternativeNames.map((value) => ({ type: 'dns' as const, value })),
-            ),
-          ]),
-    ],
+    extensions,
   });
   const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
   return { cert: certificate.toString('pem'), key };

@@ -2,12 +2,13 @@
  * The CA as it lies in its Secret. Data: `ca.crt` and `ca.key` sign what is served; `next.crt` and `next.key` are trusted already and will sign
  * next; `previous.crt` are those that are still trusted because some replica may serve what they signed. Pure.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { ownText, type Secret } from '../kubernetes.ts';
 
 /** A CA certificate and its key, PEM, that belong together. */
 export interface CertificateAuthority {
   readonly cert: string;
+  /** ECDSA with P-256, as PKCS #8. */
   readonly key: string;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
@@ -28,6 +29,8 @@ export type Reading =
 
 /** More than this many were never trusted at once by any rotation; it bounds what a broken Secret can make us publish. */
 const MAX_PREVIOUS = 4;
+/** P-256, as OpenSSL calls it. */
+const CURVE = 'prime256v1';
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /** The certificates in a PEM text that can be read, each in one spelling, without repetition. */
@@ -88,15 +91,18 @@ export function readPair(cert: string, key: string): CertificateAuthority | stri
     return 'there is no certificate in it';
   }
   if (!certificate.ca) return 'the certificate is none of a CA';
+  let privateKey: KeyObject;
   try {
-    if (!certificate.checkPrivateKey(createPrivateKey(key)))
-      return 'the key does not belong to the certificate';
+    privateKey = createPrivateKey(key);
   } catch {
     return 'there is no private key in it';
   }
+  if (!certificate.checkPrivateKey(privateKey)) return 'the key does not belong to the certificate';
+  if (privateKey.asymmetricKeyDetails?.namedCurve !== CURVE)
+    return 'the key is none of ECDSA with P-256, which is what certificates are signed with';
   return {
     cert: certificate.toString(),
-    key,
+    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     notBeforeMs: certificate.validFromDate.getTime(),
     notAfterMs: certificate.validToDate.getTime(),
   };

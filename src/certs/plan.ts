@@ -10,7 +10,8 @@
  * | near its end       | it                                   | introduce | the next one is published besides                     |
  * | with a next one    | not yet both                         | none      | publishing goes first                                 |
  * | with a next one    | both, for the time of the overlap    | promote   | replicas serve what the next one signs                |
- * | with previous ones | the current one, for long enough     | retire    | the previous ones are no longer published             |
+ * | with previous ones | the current one, for long enough     | retire    | the previous ones are no longer published: every      |
+ * |                    | since it signs                       |           | replica has had the time to serve the current one's   |
  */
 import { X509Certificate } from 'node:crypto';
 import type { Authorities, CertificateAuthority, Reading } from './authority.ts';
@@ -22,7 +23,7 @@ export interface Timings {
   readonly renewBeforeMs: number;
   /** How long kube-apiserver must have trusted both before the next one signs: each of its instances learns of it by a watch. */
   readonly overlapMs: number;
-  /** How long a replaced CA stays trusted: every replica must have looked at the Secret. */
+  /** How long a replaced CA stays trusted after it has signed last: every replica must have looked at the Secret. */
   readonly retireAfterMs: number;
 }
 
@@ -43,13 +44,15 @@ export interface RotationInput {
   readonly nowMs: number;
   /** For how long without a break all that the Secret trusts was seen published, by a clock that no correction moves; undefined where it is not. */
   readonly publishedForMs: number | undefined;
+  /** For how long the current one was seen to be the one that signs, by the same clock. */
+  readonly currentForMs: number;
 }
 
 export type Step = 'none' | 'create' | 'replace' | 'introduce' | 'promote' | 'retire';
 
 /** The next step, and why; one at a time, each of which is one write. */
 export function planRotation(
-  { reading, requested, nowMs, publishedForMs }: RotationInput,
+  { reading, requested, nowMs, publishedForMs, currentForMs }: RotationInput,
   timings: Timings,
 ): { readonly step: Step; readonly why: string } {
   if (reading.state === 'missing') return { step: 'create', why: 'there is none' };
@@ -73,7 +76,7 @@ export function planRotation(
   if (requested) return { step: 'introduce', why: 'it was asked for' };
   if (current.notAfterMs - nowMs < timings.renewBeforeMs)
     return { step: 'introduce', why: `it ends ${show(current.notAfterMs)}` };
-  if (previous.length > 0 && isPublishedFor(timings.retireAfterMs))
+  if (previous.length > 0 && currentForMs >= timings.retireAfterMs && isPublishedFor(timings.retireAfterMs))
     return { step: 'retire', why: 'nobody serves what the previous one signed' };
   return { step: 'none', why: '' };
 }

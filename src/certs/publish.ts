@@ -3,6 +3,7 @@
  * Fail. Each write names the resourceVersion that it replaces, and changes nothing but these fields, so that an upgrade or a GitOps tool does
  * not fight it. Planning is pure; only `readConfigurations` and `send` talk to the API.
  */
+import { isEqualJson } from '../equal.ts';
 import { isStatus, type KubeClient } from '../kube/client.ts';
 import {
   isJsonObject,
@@ -68,11 +69,16 @@ export const configurationPath = (kind: ConfigurationKind, name: string): string
  * Reads those of ours that exist.
  * @throws {KubeError}
  */
-export async function readConfigurations(client: Pick<KubeClient, 'request'>): Promise<Configuration[]> {
+export async function readConfigurations(
+  client: Pick<KubeClient, 'request'>,
+  signal?: AbortSignal,
+): Promise<Configuration[]> {
   const all = CONFIGURATION_KINDS.flatMap((kind) =>
     [HOOKS_NAME, ENFORCED_HOOKS_NAME].map(async (name): Promise<Configuration[]> => {
       try {
-        const object = await client.request<WebhookConfiguration>('GET', configurationPath(kind, name));
+        const object = await client.request<WebhookConfiguration>('GET', configurationPath(kind, name), {
+          signal,
+        });
         return [{ kind, name, object }];
       } catch (error) {
         if (isStatus(error, 404)) return [];
@@ -87,10 +93,12 @@ export async function readConfigurations(client: Pick<KubeClient, 'request'>): P
 export async function sendPatch(
   client: Pick<KubeClient, 'request'>,
   { kind, name, contentType, body }: ConfigurationPatch,
+  signal?: AbortSignal,
 ): Promise<Configuration> {
   const object = await client.request<WebhookConfiguration>('PATCH', configurationPath(kind, name), {
     body,
     contentType,
+    signal,
     query: { fieldManager: 'kkp-audit-webhook' },
   });
   return { kind, name, object };
@@ -171,7 +179,7 @@ export function planEnforced(
     if (enforced === undefined || !caBundle) return [];
     const stored = enforced.object.webhooks ?? [];
     const isSame =
-      stored.length === hooks[kind].length && hooks[kind].every((hook, i) => contains(stored[i], hook));
+      stored.length === hooks[kind].length && hooks[kind].every((hook, i) => isAsWanted(stored[i], hook));
     if (isSame) return [];
     const webhooks = hooks[kind].map((hook) => ({
       ...hook,
@@ -188,19 +196,41 @@ export function planEnforced(
   });
 }
 
-/** Whether the stored value says all that is wanted; kube-apiserver adds defaults to it. */
-function contains(stored: unknown, wanted: JsonValue): boolean {
+/** What kube-apiserver stores where an entry says nothing. */
+const DEFAULTS: Readonly<Record<string, JsonValue>> = {
+  failurePolicy: 'Fail',
+  matchConditions: [],
+  matchPolicy: 'Equivalent',
+  namespaceSelector: {},
+  objectSelector: {},
+  port: 443,
+  reinvocationPolicy: 'Never',
+  scope: '*',
+  timeoutSeconds: 10,
+};
+/** Of these every field narrows what a hook is asked about. */
+const EXACT: ReadonlySet<string> = new Set(['namespaceSelector', 'objectSelector']);
+
+/**
+ * Whether the stored value is the wanted one. Fields that neither has a default here nor is wanted may be there: a newer kube-apiserver may put them
+ * there itself, and writing against that would never end.
+ */
+function isAsWanted(stored: unknown, wanted: unknown): boolean {
   if (Array.isArray(wanted)) {
     return (
       Array.isArray(stored) &&
       stored.length === wanted.length &&
-      wanted.every((item, i) => contains(stored[i], item))
+      wanted.every((item, i) => isAsWanted(stored[i], item))
     );
   }
-  if (isJsonObject(wanted)) {
-    return (
-      isJsonObject(stored) && Object.entries(wanted).every(([key, value]) => contains(stored[key], value))
-    );
-  }
-  return stored === wanted;
+  if (!isJsonObject(wanted)) return stored === wanted;
+  if (!isJsonObject(stored)) return false;
+  const counts = [
+    ...Object.keys(wanted),
+    ...Object.keys(stored).filter((key) => Object.hasOwn(DEFAULTS, key)),
+  ];
+  return counts.every((key) => {
+    const isSame = EXACT.has(key) ? isEqualJson : isAsWanted;
+    return isSame(stored[key] ?? DEFAULTS[key], wanted[key] ?? DEFAULTS[key]);
+  });
 }

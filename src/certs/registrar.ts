@@ -21,10 +21,11 @@ import { sendProbe } from './send-probe.ts';
 /** Says what kube-apiserver is to trust. */
 export interface BundleSource {
   /**
+   * @param signal ends it
    * @returns PEM certificates; undefined where it is not for us to publish any
    * @throws where that can't be found out; what is published stays
    */
-  tick(published: Published, isLeader: boolean): Promise<readonly string[] | undefined>;
+  tick(published: Published, isLeader: boolean, signal?: AbortSignal): Promise<readonly string[] | undefined>;
 }
 
 export interface RegistrarOptions {
@@ -101,10 +102,11 @@ export class Registrar {
 
   async #look(): Promise<void> {
     const { client, source, isLeader } = this.#options;
-    let configurations = await readConfigurations(client);
+    const { signal } = this.#stopping;
+    let configurations = await readConfigurations(client, signal);
     this.#published = publishedIn(configurations);
-    const wanted = await source.tick(this.#published, isLeader());
-    if (!isLeader() || this.#stopping.signal.aborted) return;
+    const wanted = await source.tick(this.#published, isLeader(), signal);
+    if (!isLeader() || signal.aborted) return;
     if (wanted !== undefined && wanted.length > 0)
       configurations = await this.#send(configurations, planBundles(configurations, wanted));
     await this.#enforce(configurations);
@@ -121,7 +123,7 @@ export class Registrar {
     for (const patch of patches) {
       if (!isLeader()) return now;
       try {
-        const written = await sendPatch(client, patch);
+        const written = await sendPatch(client, patch, this.#stopping.signal);
         now = now.map((old) => (old.kind === patch.kind && old.name === patch.name ? written : old));
         logger.info({ configuration: patch.name, kind: patch.kind }, 'webhook configuration written');
       } catch (error) {
@@ -138,7 +140,7 @@ export class Registrar {
     const patches = planEnforced(configurations, enforcedHooks);
     const namespace = probeNamespace();
     if (patches.length === 0 || namespace === undefined) return;
-    const probe = await sendProbe(client, namespace, randomUUID(), () => clock.now());
+    const probe = await sendProbe(client, namespace, randomUUID(), () => clock.now(), this.#stopping.signal);
     if (!probe.answered)
       throw new Error(`failurePolicy Fail stays off, the hooks do not answer: ${probe.problem}`);
     logger.info(

@@ -16,7 +16,7 @@ import {
   trustedBy,
   writeAuthorities,
 } from './authority.ts';
-import { applyStep, planRotation, type Timings } from './plan.ts';
+import { applyStep, planRotation, type Step, type Timings } from './plan.ts';
 import type { Published } from './publish.ts';
 
 /** On the Secret: whoever sets it gets a new CA, by the same steps as ever. */
@@ -43,6 +43,8 @@ const HOUR_MS = 60 * 60 * 1000;
 /** The certificate ends with its CA. */
 const UNTIL_THE_CA_ENDS_DAYS = 36_500;
 const MARGIN = 0.25;
+/** The steps after which whoever asked for a new CA has one: any other CA may be older than the reason to ask. */
+const BRINGS_NEW: ReadonlySet<Step> = new Set(['create', 'replace', 'introduce']);
 
 export class SelfManaged {
   readonly #options: SelfManagedOptions;
@@ -51,6 +53,8 @@ export class SelfManaged {
   #time: { readonly serverMs: number; readonly atMs: number } | undefined;
   /** What was seen trusted by all entries, and since when without a break. */
   #publishedSinceMs = new Map<string, number>();
+  /** The CA that signs, and since when it was seen to. */
+  #current: { readonly cert: string; readonly sinceMs: number } | undefined;
   #problem: string | undefined;
 
   constructor(options: SelfManagedOptions) {
@@ -67,20 +71,24 @@ export class SelfManaged {
 
   /**
    * Looks at the Secret, does the next step of a rotation where this replica leads, and serves what can be served.
+   * @param signal ends the look
    * @returns what is to be published, PEM; undefined where that is not known
    * @throws {KubeError}
    */
-  async tick(published: Published, isLeader: boolean): Promise<readonly string[] | undefined> {
+  async tick(
+    published: Published,
+    isLeader: boolean,
+    signal?: AbortSignal,
+  ): Promise<readonly string[] | undefined> {
     this.#observe(published);
-    let secret = await this.#read();
+    const secret = await this.#read(signal);
     let reading = readAuthorities(secret);
     this.#report(reading);
+    this.#observeCurrent(reading);
     if (isLeader || reading.state === 'missing') {
-      const written = await this.#rotate(secret, reading, published);
-      if (written !== undefined) {
-        secret = written;
-        reading = readAuthorities(secret);
-      }
+      const written = await this.#rotate(secret, reading, published, signal);
+      if (written !== undefined) reading = readAuthorities(written);
+      this.#observeCurrent(reading);
     }
     if (reading.state !== 'good') return undefined;
     await this.#serve(reading.authorities.current, published);
@@ -98,9 +106,9 @@ export class SelfManaged {
     this.#problem = problem;
   }
 
-  async #read(): Promise<Secret | undefined> {
+  async #read(signal?: AbortSignal): Promise<Secret | undefined> {
     try {
-      return await this.#options.client.request<Secret>('GET', this.#secretPath);
+      return await this.#options.client.request<Secret>('GET', this.#secretPath, { signal });
     } catch (error) {
       if (isStatus(error, 404)) return undefined;
       throw error;
@@ -111,6 +119,12 @@ export class SelfManaged {
     const nowMs = this.#options.clock.now();
     const before = this.#publishedSinceMs;
     this.#publishedSinceMs = new Map((byAll ?? []).map((cert) => [cert, before.get(cert) ?? nowMs]));
+  }
+
+  #observeCurrent(reading: Reading): void {
+    const cert = reading.state === 'good' ? reading.authorities.current.cert : undefined;
+    if (cert === this.#current?.cert) return;
+    this.#current = cert === undefined ? undefined : { cert, sinceMs: this.#options.clock.now() };
   }
 
   /** For how long all of these are trusted; undefined where one is not. Where no hook is registered, nobody has to trust anything. */
@@ -127,8 +141,10 @@ export class SelfManaged {
     secret: Secret | undefined,
     reading: Reading,
     published: Published,
+    signal: AbortSignal | undefined,
   ): Promise<Secret | undefined> {
-    const { timings, logger } = this.#options;
+    const { timings, logger, clock } = this.#options;
+    const currentForMs = this.#current === undefined ? 0 : clock.now() - this.#current.sinceMs;
     const plan = (nowMs: number) =>
       planRotation(
         {
@@ -139,25 +155,32 @@ export class SelfManaged {
             reading.state === 'good'
               ? this.#publishedForMs(trustedBy(reading.authorities), published)
               : undefined,
+          currentForMs,
         },
         timings,
       );
-    if (plan(await this.#serverTimeMs(TIME_MAX_AGE_MS)).step === 'none') return undefined;
-    const nowMs = await this.#serverTimeMs(0);
+    if (plan(await this.#serverTimeMs(TIME_MAX_AGE_MS, signal)).step === 'none') return undefined;
+    const nowMs = await this.#serverTimeMs(0, signal);
     const { step, why } = plan(nowMs);
     if (step === 'none') return undefined;
     const fresh = await issueAuthority(timings.lifetimeMs, nowMs);
     const after = applyStep(step, reading, fresh, published.bySome, nowMs);
-    const written = await this.#write(secret, writeAuthorities(after));
+    const written = await this.#write(secret, writeAuthorities(after), BRINGS_NEW.has(step), signal);
     if (written !== undefined)
       logger.info({ step, why, notAfter: new Date(after.current.notAfterMs) }, 'rotating the CA');
     return written;
   }
 
   /** Only in the place of what was read; another replica that was faster is no fault. */
-  async #write(secret: Secret | undefined, data: Record<string, string>): Promise<Secret | undefined> {
+  async #write(
+    secret: Secret | undefined,
+    data: Record<string, string>,
+    fulfilsRequest: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<Secret | undefined> {
     const { client, namespace, secretName } = this.#options;
-    const { [ROTATE_ANNOTATION]: _, ...annotations } = secret?.metadata?.annotations ?? {};
+    const { [ROTATE_ANNOTATION]: _, ...others } = secret?.metadata?.annotations ?? {};
+    const annotations = fulfilsRequest ? others : secret?.metadata?.annotations;
     const body = {
       ...secret,
       apiVersion: 'v1',
@@ -166,15 +189,15 @@ export class SelfManaged {
         ...secret?.metadata,
         name: secretName,
         namespace,
-        annotations,
+        ...(annotations && { annotations }),
         labels: { ...secret?.metadata?.labels, 'app.kubernetes.io/managed-by': 'kkp-audit-webhook' },
       },
       data,
     };
     try {
       return secret === undefined
-        ? await client.request<Secret>('POST', resourcePath('v1', 'secrets', { namespace }), { body })
-        : await client.request<Secret>('PUT', this.#secretPath, { body });
+        ? await client.request<Secret>('POST', resourcePath('v1', 'secrets', { namespace }), { body, signal })
+        : await client.request<Secret>('PUT', this.#secretPath, { body, signal });
     } catch (error) {
       if (isStatus(error, 409)) return undefined;
       throw error;
@@ -182,7 +205,7 @@ export class SelfManaged {
   }
 
   /** kube-apiserver's own time, from the creationTimestamp of what a dry run did not create: it is the one who will judge. */
-  async #serverTimeMs(maxAgeMs: number): Promise<number> {
+  async #serverTimeMs(maxAgeMs: number, signal: AbortSignal | undefined): Promise<number> {
     const { client, namespace, clock } = this.#options;
     const known = this.#time;
     if (known !== undefined && clock.now() - known.atMs < maxAgeMs)
@@ -192,6 +215,7 @@ export class SelfManaged {
       resourcePath('v1', 'configmaps', { namespace }),
       {
         query: { dryRun: 'All' },
+        signal,
         body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { generateName: 'what-time-is-it-' } },
       },
     );

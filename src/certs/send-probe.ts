@@ -20,11 +20,13 @@ export async function sendProbe(
   namespace: string,
   id: string,
   nowMs: () => number,
+  signal?: AbortSignal,
 ): Promise<ProbeResult> {
   const startedMs = nowMs();
   try {
     await client.request('POST', resourcePath('v1', 'configmaps', { namespace }), {
       query: { dryRun: 'All' },
+      signal,
       body: {
         apiVersion: 'v1',
         kind: 'ConfigMap',

@@ -18,7 +18,7 @@ export interface RequestOptions {
   /** Of the body; by default a merge patch for PATCH, else JSON. */
   readonly contentType?: string;
   readonly accept?: string;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** For the whole exchange; 30 s by default. */
   readonly timeoutMs?: number;
   /** A longer answer is an error (`ResponseTooLarge`) and is not read to its end; 32 MiB by default. */

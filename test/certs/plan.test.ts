@@ -89,6 +89,11 @@ describe('rotation', () => {
       'retire',
     ],
     [
+      'the previous one, published for long, of a current one that has just begun to sign',
+      () => ({ reading: good({ previous: [b.cert] }), publishedForMs: 6_000_000, currentForMs: 599_999 }),
+      'none',
+    ],
+    [
       'the previous one, while something else writes the hooks',
       () => ({ reading: good({ previous: [b.cert] }) }),
       'none',
@@ -101,6 +106,7 @@ describe('rotation', () => {
         requested: false,
         nowMs: START + DAY,
         publishedForMs: undefined,
+        currentForMs: TIMINGS.retireAfterMs,
         ...input(),
       };
       assert.equal(planRotation(full, TIMINGS).step, expected);

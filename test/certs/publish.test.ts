@@ -34,6 +34,21 @@ const HOOKS = {
   ],
 };
 
+/** As kube-apiserver stores an entry that says nothing of it. */
+const DEFAULTED = {
+  namespaceSelector: {},
+  objectSelector: {},
+  reinvocationPolicy: 'Never',
+};
+/** What makes kube-apiserver ask less, or wait less. */
+const NARROWED = {
+  namespaceSelector: { matchExpressions: [{ key: 'x', operator: 'Exists' }] },
+  objectSelector: { matchLabels: { never: 'true' } },
+  matchConditions: [{ name: 'never', expression: 'false' }],
+  matchPolicy: 'Exact',
+  timeoutSeconds: 1,
+};
+
 describe('what is published', () => {
   let a: string;
   let b: string;
@@ -100,6 +115,10 @@ describe('what is published', () => {
     const plan = (webhooks: WebhookEntry[]) =>
       planEnforced([base, configuration(ENFORCED_HOOKS_NAME, webhooks)], HOOKS).length;
     assert.equal(plan([stored]), 0);
+    assert.equal(plan([{ ...stored, ...DEFAULTED }]), 0);
+    assert.equal(plan([{ ...stored, ofANewerVersion: true } as WebhookEntry]), 0);
+    for (const [field, value] of Object.entries(NARROWED))
+      assert.equal(plan([{ ...stored, ...DEFAULTED, [field]: value }]), 1, field);
     assert.equal(plan([{ ...stored, failurePolicy: 'Ignore' }]), 1);
     assert.equal(plan([stored, stored]), 1);
     assert.equal(plan([]), 1);

@@ -3,15 +3,16 @@
  * replica serves must be what kube-apiserver trusts.
  */
 import assert from 'node:assert/strict';
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { splitCertificates } from '../../src/certs/authority.ts';
 import { HOOKS_NAME, type WebhookConfiguration } from '../../src/certs/publish.ts';
 import { Registrar } from '../../src/certs/registrar.ts';
-import { SelfManaged } from '../../src/certs/self-managed.ts';
+import { ROTATE_ANNOTATION, SelfManaged } from '../../src/certs/self-managed.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import type { JsonObject, Secret } from '../../src/kubernetes.ts';
 import type { TlsMaterial } from '../../src/tls.ts';
+import { issueRsaCa } from '../support/certificates.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { testLog } from '../support/log.ts';
 import { plainCredentials, readJson, sendJson, sendStatus, startStubApi } from '../support/stub-api.ts';
@@ -143,7 +144,16 @@ async function startWorld(t: TestContext) {
     }
   };
   const ca = (): string => Buffer.from(api.world.secret?.data?.['ca.crt'] ?? '', 'base64').toString();
-  return { api, clock, replicas, pass, assertBelieved, ca };
+  const startReplica = (): Replica => new Replica(client, clock);
+  /** As an operator does it. */
+  const requestCa = (): void => {
+    const { metadata, ...rest } = api.world.secret ?? {};
+    api.world.secret = {
+      ...rest,
+      metadata: { ...metadata, annotations: { ...metadata?.annotations, [ROTATE_ANNOTATION]: 'now' } },
+    };
+  };
+  return { api, clock, replicas, pass, assertBelieved, ca, startReplica, requestCa };
 }
 
 test('over three months of rotations, with leaders that change, what is served is trusted at every step', async (t) => {
@@ -192,7 +202,17 @@ test('the clock of the machine has no say', async (t) => {
   assertBelieved('fourteen years ahead');
 });
 
+const RSA_CA = await issueRsaCa();
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
 for (const [name, breakSecret] of [
+  [
+    'of RSA',
+    (secret: Secret) => ({
+      ...secret,
+      data: { 'ca.crt': base64(RSA_CA.cert), 'ca.key': base64(RSA_CA.key) },
+    }),
+  ],
   ['emptied', (secret: Secret) => ({ ...secret, data: {} })],
   ['another key', (secret: Secret) => ({ ...secret, data: { ...secret.data, 'ca.key': 'AAAA' } })],
   ['deleted', () => undefined],
@@ -231,6 +251,75 @@ for (const [name, breakSecret] of [
     assertBelieved('when the old one is gone');
   });
 }
+
+test('a key in another spelling signs as before', async (t) => {
+  const { api, replicas, pass, assertBelieved, ca, startReplica } = await startWorld(t);
+  await pass(0);
+  const before = ca();
+  const data = api.world.secret?.data ?? {};
+  const key = createPrivateKey(Buffer.from(data['ca.key'] ?? '', 'base64'));
+  const sec1 = key.export({ type: 'sec1', format: 'pem' }).toString();
+  api.world.secret = { ...api.world.secret, data: { ...data, 'ca.key': base64(sec1) } };
+  for (const { registrar } of replicas) await registrar.tick();
+  const late = startReplica();
+  await late.registrar.tick();
+  assert.ok(late.served);
+  assertBelieved('afterwards');
+  assert.equal(ca(), before);
+});
+
+test('a replaced CA is trusted for its whole time after it has signed last, however long ago the next one was published', async (t) => {
+  const { api, clock, replicas, pass, assertBelieved, requestCa } = await startWorld(t);
+  await pass(0);
+  await pass(DAY);
+  requestCa();
+  await pass(1000);
+  api.world.isAway = true;
+  await pass(6 * HOUR);
+  api.world.isAway = false;
+  const served = replicas[1].served;
+  for (let looks = 0; looks < 3; looks += 1) {
+    await replicas[0].registrar.tick();
+    clock.advance(30_000);
+  }
+  assert.notEqual(replicas[0].served, undefined);
+  assert.equal(replicas[1].served, served, 'the other one has not looked');
+  assertBelieved('while the other one has not looked');
+  await pass(4 * HOUR);
+  assert.equal(api.trusted()[0]?.length, 2);
+  await pass(2 * HOUR);
+  assert.equal(api.trusted()[0]?.length, 1);
+  assertBelieved('at last');
+});
+
+test('who asks for a CA while one is being replaced gets one that is made after that', async (t) => {
+  const { api, pass, assertBelieved, ca, requestCa } = await startWorld(t);
+  await pass(0);
+  await pass(DAY);
+  requestCa();
+  await pass(1000);
+  const early = Buffer.from(api.world.secret?.data?.['next.crt'] ?? '', 'base64').toString();
+  assert.match(early, /BEGIN CERTIFICATE/);
+  requestCa();
+  for (let hours = 0; hours < 12; hours += 1) {
+    await pass(HOUR);
+    assertBelieved(`after ${hours} hours`);
+  }
+  assert.notEqual(ca(), early);
+  assert.deepEqual(api.world.secret?.metadata?.annotations, {});
+});
+
+test('an end does not wait for a kube-apiserver that does not answer', async (t) => {
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const api = await startStubApi(t, () => resolve());
+  const client = new KubeClient(plainCredentials(api.url));
+  t.after(() => client.close());
+  const { registrar } = new Replica(client, new FakeClock());
+  registrar.start();
+  await asked;
+  await registrar.close();
+  assert.match(registrar.problem() ?? '', /webhookconfigurations.*given up/);
+});
 
 test('while kube-apiserver is away all stays as it is, and goes on afterwards', async (t) => {
   const { api, replicas, pass, assertBelieved } = await startWorld(t);

@@ -47,6 +47,25 @@ export function issueClientCertificate(
   ]);
 }
 
+/** A CA of somebody who does not use ECDSA. */
+export async function issueRsaCa(): Promise<KeyPair> {
+  const signingAlgorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+  const keys = await webcrypto.subtle.generateKey(
+    { ...signingAlgorithm, modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) },
+    true,
+    ['sign', 'verify'],
+  );
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    keys,
+    name: 'CN=rsa',
+    notBefore: new Date(0),
+    notAfter: new Date(Date.UTC(2049, 0, 1)),
+    signingAlgorithm,
+    extensions: [new BasicConstraintsExtension(true, 0, true)],
+  });
+  return { cert: certificate.toString('pem'), key: await exportKey(keys.privateKey) };
+}
+
 /** A CA that is signed by that one. */
 export const issueIntermediateCa = (ca: KeyPair): Promise<KeyPair> =>
   issueBy(ca, 'intermediate', [
@@ -69,6 +88,9 @@ async function issueBy(ca: KeyPair, commonName: string, extensions: Extension[])
     signingAlgorithm: algorithm,
     extensions,
   });
-  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
-  return { cert: certificate.toString('pem'), key };
+  return { cert: certificate.toString('pem'), key: await exportKey(keys.privateKey) };
+}
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  return PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
 }

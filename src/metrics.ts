@@ -16,6 +16,8 @@ export type Outcome = 'allowed' | 'patched' | 'denied' | 'failed';
 
 export interface MetricsSources {
   readonly version: string;
+  /** The last answer to whoever asked whether requests may be sent here; undefined before the first. */
+  readonly ready: () => boolean | undefined;
   /** When the served certificate ends. */
   readonly certificateExpiry: () => Date | undefined;
   /** Undefined where the server runs without state. */
@@ -92,6 +94,10 @@ export function buildMetrics(sources: MetricsSources): Metrics {
   gauge('certificate_expiry_timestamp_seconds', 'When the served certificate ends.', () => {
     const expiry = sources.certificateExpiry();
     return expiry === undefined ? undefined : expiry.getTime() / 1000;
+  });
+  gauge('ready', '1 where the last readiness probe was told to send requests here.', () => {
+    const ready = sources.ready();
+    return ready === undefined ? undefined : Number(ready);
   });
   gauge('state_synced', '1 once the state was read in full.', () => {
     const health = sources.stateHealth();

@@ -143,7 +143,7 @@ export interface TracingOptions {
 
 export interface Tracing extends RequestTracer {
   /** A client whose requests, where they are made in the course of a traced one, are spans of their own. */
-  traceClient(client: Pick<KubeClient, 'request' | 'server'>): Pick<KubeClient, 'request'>;
+  traceClient(client: Pick<KubeClient, 'request' | 'urlOf'>): Pick<KubeClient, 'request'>;
   /** Sends what waits, for 3 s at most. */
   close(): Promise<void>;
 }
@@ -206,7 +206,7 @@ export function openTracing(options: TracingOptions): Tracing {
       async request(method, path, requestOptions) {
         const parent = current.getStore();
         if (parent === undefined) return client.request(method, path, requestOptions);
-        const { href, hostname, port } = new URL(path, client.server);
+        const { href, hostname, port } = client.urlOf(path);
         const attributes = {
           'http.request.method': method,
           'url.full': href,
@@ -222,7 +222,9 @@ export function openTracing(options: TracingOptions): Tracing {
         try {
           return await client.request(method, path, requestOptions);
         } catch (error) {
-          const { reason } = error as { reason?: unknown };
+          const { reason, statusCode } = error as { reason?: unknown; statusCode?: unknown };
+          // "There is none" is an answer.
+          if (method === 'GET' && statusCode === 404) throw error;
           span.setAttribute('error.type', typeof reason === 'string' ? reason : (error as Error).name);
           span.setStatus({ code: SpanStatusCode.ERROR });
           throw error;

@@ -18,6 +18,8 @@ import { splitCertificates } from './authority.ts';
 export const HOOKS_NAME = 'audit.kubermatic.k8c.io';
 /** The entries with failurePolicy Fail, for what is enforced. The chart makes them empty. */
 export const ENFORCED_HOOKS_NAME = `enforced.${HOOKS_NAME}`;
+/** Before the name of the entry that an enforced one is the twin of. */
+const ENFORCED_PREFIX = 'enforced-';
 export const REGISTRATION_API = 'admissionregistration.k8s.io/v1';
 
 export type ConfigurationKind = 'mutating' | 'validating';
@@ -113,18 +115,26 @@ export interface Published {
   readonly byAll: readonly string[] | undefined;
   /** PEM of what some entry trusts. */
   readonly bySome: readonly string[];
-  /** By which kube-apiserver calls us, and which the certificate must therefore have. */
+  /** By which kube-apiserver calls us as the chart has it now, and which the certificate must therefore have. */
   readonly serverNames: readonly string[];
+  /** By which entries with Fail call us still, after a change of the Service or the URL, until the leader brings them after it. */
+  readonly formerNames: readonly string[];
 }
 
 /** What kube-apiserver trusts when it calls us. */
 export function publishedIn(configurations: readonly Configuration[]): Published {
   const entries = configurations.flatMap(entriesOf);
+  const namesOf = (some: readonly Configuration[]): string[] => [
+    ...new Set(some.flatMap(entriesOf).map(serverNameOf)),
+  ];
+  const current = namesOf(configurations.filter(({ name }) => name === HOOKS_NAME));
+  const all = namesOf(configurations);
+  const serverNames = current.length > 0 ? current : all;
   const bundles = entries.map(({ clientConfig }) => splitCertificates(decode(clientConfig?.caBundle)));
   const bySome = [...new Set(bundles.flat())];
   const byAll = bySome.filter((cert) => bundles.every((bundle) => bundle.includes(cert)));
-  const serverNames = [...new Set(entries.map(serverNameOf))];
-  return { byAll: entries.length === 0 ? undefined : byAll, bySome, serverNames };
+  const formerNames = all.filter((name) => !serverNames.includes(name));
+  return { byAll: entries.length === 0 ? undefined : byAll, bySome, serverNames, formerNames };
 }
 
 /** The name that kube-apiserver verifies: of a Service, or in the URL. */
@@ -162,8 +172,8 @@ export function planBundles(
 }
 
 /**
- * The writes that switch Fail on, once it is proved that the hooks answer. They come with the CA that the other entries trust, so that there is no
- * moment in which a write fails for the lack of it.
+ * The writes that switch Fail on, once it is proved that the hooks answer. They come with the address that was proved, and with the CA that the other
+ * entries trust, so that there is no moment in which a write fails for the lack of it.
  * @returns nothing where all is as wanted already, or where nobody has published a CA yet
  */
 export function planEnforced(
@@ -175,13 +185,19 @@ export function planEnforced(
   return CONFIGURATION_KINDS.flatMap((kind) => {
     const enforced = find(kind, ENFORCED_HOOKS_NAME);
     const proved = find(kind, HOOKS_NAME);
-    const caBundle = (proved === undefined ? [] : entriesOf(proved))[0]?.clientConfig?.caBundle;
+    const entries = proved === undefined ? [] : entriesOf(proved);
+    const caBundle = entries[0]?.clientConfig?.caBundle;
     if (enforced === undefined || !caBundle) return [];
+    const addressed = hooks[kind].map((hook) => {
+      const twin = entries.find(({ name }) => hook.name === ENFORCED_PREFIX + name)?.clientConfig;
+      const { caBundle: _, ...address } = twin ?? {};
+      return { ...hook, clientConfig: twin === undefined ? (hook.clientConfig ?? {}) : address };
+    });
     const stored = enforced.object.webhooks ?? [];
     const isSame =
-      stored.length === hooks[kind].length && hooks[kind].every((hook, i) => isAsWanted(stored[i], hook));
+      stored.length === addressed.length && addressed.every((hook, i) => isAsWanted(stored[i], hook));
     if (isSame) return [];
-    const webhooks = hooks[kind].map((hook) => ({
+    const webhooks = addressed.map((hook) => ({
       ...hook,
       clientConfig: { ...(isJsonObject(hook.clientConfig) ? hook.clientConfig : {}), caBundle },
     }));

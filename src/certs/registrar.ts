@@ -1,6 +1,6 @@
 /**
  * The loop around the certificates: reads our webhook configurations, has the source say what is to be trusted, publishes it, and switches Fail on.
- * Every replica reads; only the leader writes.
+ * Every replica reads; only the leader writes, but that a replica of which nobody trusts the certificate adds its CA.
  */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
@@ -8,6 +8,7 @@ import type { Clock } from '../clock.ts';
 import { isStatus, type KubeClient } from '../kube/client.ts';
 import {
   type Configuration,
+  type ConfigurationPatch,
   type EnforcedHooks,
   type Published,
   planBundles,
@@ -22,7 +23,7 @@ import { sendProbe } from './send-probe.ts';
 export interface BundleSource {
   /**
    * @param signal ends it
-   * @returns PEM certificates; undefined where it is not for us to publish any
+   * @returns PEM certificates, first the one that signs now; undefined where it is not for us to publish any
    * @throws where that can't be found out; what is published stays
    */
   tick(published: Published, isLeader: boolean, signal?: AbortSignal): Promise<readonly string[] | undefined>;
@@ -44,6 +45,8 @@ export interface RegistrarOptions {
 /** After a start there is most to do: something to publish, Fail to switch on. For that long it is looked more often. */
 const FIRST_LOOKS = 12;
 const FIRST_INTERVAL_MS = 10_000;
+/** The most that the roll-out of another source of certificates takes. */
+const CHANGE_MS = 3_600_000;
 
 export class Registrar {
   readonly #options: RegistrarOptions;
@@ -51,9 +54,14 @@ export class Registrar {
   #published: Published | undefined;
   #problem: string | undefined;
   #running: Promise<void> | undefined;
+  readonly #startedMs: number;
+  /** All that it ever wanted published. */
+  readonly #own = new Set<string>();
+  readonly #foreignSinceMs = new Map<string, number>();
 
   constructor(options: RegistrarOptions) {
     this.#options = options;
+    this.#startedMs = options.clock.now();
   }
 
   start(): void {
@@ -105,23 +113,55 @@ export class Registrar {
     const { signal } = this.#stopping;
     let configurations = await readConfigurations(client, signal);
     this.#published = publishedIn(configurations);
-    const wanted = await source.tick(this.#published, isLeader(), signal);
-    if (!isLeader() || signal.aborted) return;
-    if (wanted !== undefined && wanted.length > 0)
-      configurations = await this.#send(configurations, planBundles(configurations, wanted));
-    await this.#enforce(configurations);
+    const wanted = (await source.tick(this.#published, isLeader(), signal)) ?? [];
+    if (signal.aborted) return;
+    const foreign = this.#foreignTo(wanted, this.#published);
+    if (isLeader()) {
+      if (wanted.length > 0)
+        configurations = await this.#send(
+          planBundles(configurations, [...wanted, ...foreign]),
+          configurations,
+          isLeader,
+        );
+      await this.#enforce(configurations);
+    } else if (this.#isUntrusted(wanted, this.#published)) {
+      const certs = [...new Set([...this.#published.bySome, ...wanted])];
+      configurations = await this.#send(planBundles(configurations, certs), configurations, () => true);
+    }
     this.#published = publishedIn(configurations);
+  }
+
+  /**
+   * What is published besides, and was never published by this replica: during a change of where certificates come from, what the others serve. It stays
+   * for as long as a roll-out may take.
+   */
+  #foreignTo(wanted: readonly string[], { bySome }: Published): string[] {
+    const nowMs = this.#options.clock.now();
+    for (const cert of wanted) this.#own.add(cert);
+    const foreign = bySome.filter((cert) => !this.#own.has(cert));
+    for (const cert of foreign) if (!this.#foreignSinceMs.has(cert)) this.#foreignSinceMs.set(cert, nowMs);
+    return foreign.filter((cert) => nowMs - (this.#foreignSinceMs.get(cert) ?? nowMs) < CHANGE_MS);
+  }
+
+  /**
+   * Whether the CA that signs for this replica is trusted by nobody: then the leader gets its certificates from somewhere else, and would never be replaced by
+   * replicas that are not ready because nobody trusts them. Only for a time, lest two that disagree write in turns for ever.
+   */
+  #isUntrusted([signer]: readonly string[], { byAll }: Published): boolean {
+    const isYoung = this.#options.clock.now() - this.#startedMs < CHANGE_MS;
+    return isYoung && signer !== undefined && byAll !== undefined && !byAll.includes(signer);
   }
 
   /** @returns the configurations as they are then */
   async #send(
+    patches: readonly ConfigurationPatch[],
     configurations: readonly Configuration[],
-    patches: ReturnType<typeof planBundles>,
+    mayWrite: () => boolean,
   ): Promise<Configuration[]> {
-    const { client, logger, isLeader } = this.#options;
+    const { client, logger } = this.#options;
     let now = [...configurations];
     for (const patch of patches) {
-      if (!isLeader()) return now;
+      if (!mayWrite()) return now;
       try {
         const written = await sendPatch(client, patch, this.#stopping.signal);
         now = now.map((old) => (old.kind === patch.kind && old.name === patch.name ? written : old));
@@ -147,6 +187,6 @@ export class Registrar {
       { namespace, tookMs: Math.round(probe.tookMs) },
       'the hooks answer; switching failurePolicy Fail on',
     );
-    await this.#send(configurations, patches);
+    await this.#send(patches, configurations, this.#options.isLeader);
   }
 }

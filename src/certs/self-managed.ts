@@ -43,6 +43,8 @@ const HOUR_MS = 60 * 60 * 1000;
 /** The certificate ends with its CA. */
 const UNTIL_THE_CA_ENDS_DAYS = 36_500;
 const MARGIN = 0.25;
+/** The chart has one, or two during a change of it. */
+const MAX_HOOK_NAMES = 8;
 /** The steps after which whoever asked for a new CA has one: any other CA may be older than the reason to ask. */
 const BRINGS_NEW: ReadonlySet<Step> = new Set(['create', 'replace', 'introduce']);
 
@@ -50,6 +52,7 @@ export class SelfManaged {
   readonly #options: SelfManagedOptions;
   readonly #secretPath: string;
   #servedCa: string | undefined;
+  #servedNames: readonly string[] = [];
   #time: { readonly serverMs: number; readonly atMs: number } | undefined;
   /** What was seen trusted by all entries, and since when without a break. */
   #publishedSinceMs = new Map<string, number>();
@@ -225,18 +228,32 @@ export class SelfManaged {
     return serverMs;
   }
 
+  /** Those of the hooks too: after an upgrade they may call another Service, or a while longer the former one. */
+  #namesFor({ serverNames, formerNames }: Published): string[] {
+    const ofHooks = [...serverNames, ...formerNames].filter((name) => name !== '').slice(0, MAX_HOOK_NAMES);
+    return [...new Set([...this.#options.serverNames, ...ofHooks])];
+  }
+
   async #serve(ca: CertificateAuthority, published: Published): Promise<void> {
-    if (ca.cert === this.#servedCa) return;
-    const { serverNames, settleMs, onChange, logger } = this.#options;
+    const { settleMs, onChange, logger } = this.#options;
+    const serverNames = this.#namesFor(published);
+    const hasNames = serverNames.every((name) => this.#servedNames.includes(name));
+    if (ca.cert === this.#servedCa && hasNames) return;
     const isFirst = this.#servedCa === undefined;
     // The first is served at once: readiness tells whether it is trusted.
-    if (!isFirst && (this.#publishedForMs([ca.cert], published) ?? -1) < settleMs) return;
+    if (
+      !isFirst &&
+      ca.cert !== this.#servedCa &&
+      (this.#publishedForMs([ca.cert], published) ?? -1) < settleMs
+    )
+      return;
     const { issueServerCertificate } = await import('../certificates.ts');
     // As long as its CA, so that no clock but the one by which the CA was made has a say.
     const validity = { days: UNTIL_THE_CA_ENDS_DAYS, now: new Date(ca.notBeforeMs + HOUR_MS) };
     const pair = await issueServerCertificate(ca, serverNames, validity);
     const material = readTls(pair.cert, pair.key, { certFile: 'own certificate', keyFile: 'its key' });
     this.#servedCa = ca.cert;
+    this.#servedNames = serverNames;
     logger.info({ notAfter: material.notAfter }, 'serving a certificate of the own CA');
     onChange(material);
   }

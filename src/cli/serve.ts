@@ -183,8 +183,10 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
   const asker = client && (tracing?.traceClient(client) ?? client);
   const state = await openState(options, client, config, logger, asker);
   lifecycle.onClose('state', () => state.close());
+  let isReady: boolean | undefined;
   const metrics = buildMetrics({
     version: manifest.version,
+    ready: () => isReady,
     certificateExpiry: () => tls.current().notAfter,
     stateHealth: () => state.health(),
     processMetrics: true,
@@ -231,6 +233,9 @@ async function serve(options: ServeOptions, io: CliIo): Promise<void> {
       certificates: tls,
       registrar,
       address: () => server.server.address(),
+      onAnswer: (ready) => {
+        isReady = ready;
+      },
     }),
     unhealthy: () => [],
   });

@@ -104,6 +104,18 @@ export class KubeClient {
   }
 
   /**
+   * Where a path is asked for: the API server's own path may come before it.
+   * @param path from the root, see `resourcePath`
+   */
+  urlOf(path: string): URL {
+    return new URL(this.#pathOf(path), this.#credentials.server);
+  }
+
+  #pathOf(path: string): string {
+    return this.#credentials.server.pathname.replace(/\/+$/, '') + path;
+  }
+
+  /**
    * Sends a request.
    * @param path from the root, see `resourcePath`
    * @returns the answer's JSON, or its text where it is none
@@ -214,7 +226,7 @@ export class KubeClient {
     };
     return this.#connect(identity.tls).request({
       origin: server.origin,
-      path: server.pathname.replace(/\/+$/, '') + path + formatQuery(options.query),
+      path: this.#pathOf(path) + formatQuery(options.query),
       method,
       headers,
       body: options.body === undefined ? null : JSON.stringify(options.body),

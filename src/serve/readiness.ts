@@ -13,6 +13,8 @@ export interface ReadinessParts {
   readonly registrar: Pick<Registrar, 'published' | 'problem'> | undefined;
   /** Where the hooks are served; null before they are. */
   readonly address: () => AddressInfo | string | null;
+  /** Told each time that somebody asks. */
+  readonly onAnswer?: (ready: boolean) => void;
 }
 
 /** Probes come every 2 s, and wait as long. */
@@ -25,12 +27,14 @@ export function buildReadiness(parts: ReadinessParts): () => Promise<string[]> {
   let wasBelieved = false;
   return async () => {
     const health = state.health();
-    return [
+    const reasons = [
       ...(isDraining() ? ['shutting down'] : []),
       ...(health.synced ? [] : ['the state is not complete yet', ...health.problems]),
       ...certificates.notReady(),
       ...(await callItself()),
     ];
+    parts.onAnswer?.(reasons.length === 0);
+    return reasons;
   };
 
   async function callItself(): Promise<string[]> {

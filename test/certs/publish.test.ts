@@ -61,7 +61,12 @@ describe('what is published', () => {
     const published = publishedIn([
       configuration(HOOKS_NAME, [entry('x', encode(a + b)), entry('y', encode(b))]),
     ]);
-    assert.deepEqual(published, { byAll: [b], bySome: [a, b], serverNames: ['hooks.own.svc'] });
+    assert.deepEqual(published, {
+      byAll: [b],
+      bySome: [a, b],
+      serverNames: ['hooks.own.svc'],
+      formerNames: [],
+    });
     assert.deepEqual(publishedIn([configuration(HOOKS_NAME, [entry('x', encode(a)), entry('y')])]).byAll, []);
     assert.equal(
       publishedIn([configuration(ENFORCED_HOOKS_NAME, undefined)]).byAll,
@@ -122,6 +127,28 @@ describe('what is published', () => {
     assert.equal(plan([{ ...stored, failurePolicy: 'Ignore' }]), 1);
     assert.equal(plan([stored, stored]), 1);
     assert.equal(plan([]), 1);
+  });
+
+  test('an entry with Fail follows the address of the one that was proved, and is told apart while it has not', () => {
+    const proved = (service: { name: string; namespace: string; port?: number }): Configuration =>
+      configuration(HOOKS_NAME, [{ name: 'x', clientConfig: { service, caBundle: encode(a) } }]);
+    const hooks = { mutating: [], validating: [{ ...HOOKS.validating[0], name: 'enforced-x' }] };
+    const stored = configuration(ENFORCED_HOOKS_NAME, [
+      { ...entry('enforced-x', encode(a)), failurePolicy: 'Fail' },
+    ]);
+    assert.deepEqual(planEnforced([proved({ name: 'hooks', namespace: 'own' }), stored], hooks), []);
+    for (const service of [
+      { name: 'auditor', namespace: 'own' },
+      { name: 'hooks', namespace: 'own', port: 8443 },
+    ]) {
+      const [patch] = planEnforced([proved(service), stored], hooks);
+      assert.deepEqual(patch?.body.webhooks, [
+        { name: 'enforced-x', failurePolicy: 'Fail', clientConfig: { service, caBundle: encode(a) } },
+      ]);
+    }
+    const published = publishedIn([proved({ name: 'auditor', namespace: 'own' }), stored]);
+    assert.deepEqual(published.serverNames, ['auditor.own.svc']);
+    assert.deepEqual(published.formerNames, ['hooks.own.svc']);
   });
 
   test('the name that is verified', () => {

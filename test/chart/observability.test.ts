@@ -21,6 +21,7 @@ const ALERT_TESTS = join(import.meta.dirname, 'alerts.test.yaml');
 function describeMetrics(): Map<string, { type: string; help: string; labels: readonly string[] }> {
   const metrics = buildMetrics({
     version: 'test',
+    ready: () => true,
     certificateExpiry: () => new Date(0),
     stateHealth: () => ({ synced: true, ageSeconds: 0, clusters: 0, seeds: 0, problems: [] }),
     processMetrics: true,

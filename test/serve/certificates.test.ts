@@ -54,11 +54,14 @@ test('files are served, and what is to be trusted with them is what is in theirs
   });
   assert.equal(opened.current().cert, cert);
   assert.match(opened.current().clientCa ?? '', /BEGIN CERTIFICATE/);
-  const bundle = await opened.source.tick({ byAll: undefined, bySome: [], serverNames: [] }, true);
+  const bundle = await opened.source.tick(
+    { byAll: undefined, bySome: [], serverNames: [], formerNames: [] },
+    true,
+  );
   assert.equal(bundle?.join('').trim(), ca.cert.trim());
   file('ca.crt', 'nonsense');
   await assert.rejects(
-    opened.source.tick({ byAll: [], bySome: [], serverNames: [] }, true),
+    opened.source.tick({ byAll: [], bySome: [], serverNames: [], formerNames: [] }, true),
     /no certificate in PEM form/,
   );
   opened.close();
@@ -67,7 +70,10 @@ test('files are served, and what is to be trusted with them is what is in theirs
 test('without anything a certificate is made on the spot, and nothing is published', async () => {
   const opened = await open({});
   assert.match(opened.current().cert, /BEGIN CERTIFICATE/);
-  assert.equal(await opened.source.tick({ byAll: [], bySome: [], serverNames: [] }, true), undefined);
+  assert.equal(
+    await opened.source.tick({ byAll: [], bySome: [], serverNames: [], formerNames: [] }, true),
+    undefined,
+  );
   assert.deepEqual(opened.notReady(), []);
   opened.close();
 });

@@ -125,7 +125,7 @@ test('once believed, a slow machine does not make it unready; a CA that is gone 
       current: () => ({}),
     } as unknown as ReadinessParts['certificates'],
     registrar: {
-      published: () => ({ byAll: trusted, bySome: trusted, serverNames: ['hooks.own.svc'] }),
+      published: () => ({ byAll: trusted, bySome: trusted, serverNames: ['hooks.own.svc'], formerNames: [] }),
       problem: () => undefined,
     },
     address: () => address,

@@ -34,6 +34,7 @@ async function listen(
 ): Promise<Running> {
   const metrics = buildMetrics({
     version: '',
+    ready: () => undefined,
     certificateExpiry: () => undefined,
     stateHealth: () => undefined,
     processMetrics: false,

@@ -18,6 +18,7 @@ const HEALTH: StateHealth = { synced: true, ageSeconds: 1.5, clusters: 7, seeds:
 function metricsOf(health: () => StateHealth | undefined = () => HEALTH): ReturnType<typeof buildMetrics> {
   return buildMetrics({
     version: '1.2.3',
+    ready: () => true,
     certificateExpiry: () => new Date(1_900_000_000_000),
     stateHealth: health,
     processMetrics: false,
@@ -147,6 +148,7 @@ describe('the ops server', () => {
       'requests_total{hook="validate",operation="",outcome="failed",reason="BODY_NOT_JSON"} 1',
       'request_duration_seconds_bucket{le="0.0025",hook="validate"} 1',
       'requests_in_flight 1',
+      'ready 1',
       'certificate_expiry_timestamp_seconds 1900000000',
       'state_synced 1',
       'state_age_seconds 1.5',

@@ -33,6 +33,7 @@ function start(
   const log = testLog();
   const metrics = buildMetrics({
     version: '1.2.3',
+    ready: () => undefined,
     certificateExpiry: () => tls.notAfter,
     stateHealth: () => undefined,
     processMetrics: false,

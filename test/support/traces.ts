@@ -39,6 +39,7 @@ export function openTestTracing(options: Partial<TracingOptions>): TestTracing {
         log: log.logger,
         metrics: buildMetrics({
           version: '',
+          ready: () => undefined,
           certificateExpiry: () => undefined,
           stateHealth: () => undefined,
           processMetrics: false,

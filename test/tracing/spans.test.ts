@@ -12,7 +12,7 @@ import type { State } from '../../src/state/state.ts';
 import type { Tracing, TracingOptions } from '../../src/tracing.ts';
 import type { TestLog } from '../support/log.ts';
 import { admissionRequest, deploymentObject, reviewBody, UID } from '../support/reviews.ts';
-import { plainCredentials, sendJson, startStubApi } from '../support/stub-api.ts';
+import { plainCredentials, sendJson, sendStatus, startStubApi } from '../support/stub-api.ts';
 import { buildSink, openTestTracing } from '../support/traces.ts';
 
 const PATH = HOOK_PATHS['mutate-deployments'];
@@ -291,35 +291,56 @@ describe('what is asked of kube-apiserver', () => {
   });
 
   // On a stub (test/support/stub-api.ts): its watches never bring the Cluster, a real one's would.
-  test('of a Cluster that the watch has not brought is named without the name', async (t) => {
-    const stub = await startStubApi(t, (_request, response, url) => {
-      if (url.pathname.endsWith('/clusters/abc')) return sendJson(response, { metadata: { name: 'abc' } });
+  for (const [what, known, questions] of [
+    ['that is there', 'abc', ['GET /apis/kubermatic.k8c.io/v1/clusters/{name}']],
+    [
+      'that is not there',
+      undefined,
+      ['GET /apis/kubermatic.k8c.io/v1/clusters/{name}', 'GET /api/v1/namespaces/{name}'],
+    ],
+  ] as const) {
+    test(`of a Cluster ${what} and that the watch has not brought are named without the name`, async (t) => {
+      const stub = await startStubApi(t, (_request, response, url) => {
+        if (known !== undefined && url.pathname.endsWith(`/clusters/${known}`))
+          return sendJson(response, { metadata: { name: known } });
+        if (url.searchParams.has('watch')) return;
+        return sendStatus(response, 404, 'NotFound', 'none', 'abc');
+      });
+      const server = new URL('/k8s/clusters/c-1', stub.url);
+      const client = new KubeClient(plainCredentials(server));
+      t.after(() => client.close());
+      let state: State | undefined;
+      const harness = start(async (request, signal) => {
+        const cluster = await state?.fetchClusterOfNamespace(request.namespace, signal);
+        assert.equal(cluster?.name, known);
+        return allow();
+      });
+      state = openKubernetesState(client, {
+        logger: harness.log.logger,
+        asker: harness.tracing.traceClient(client),
+      });
+      t.after(() => state?.close());
+      const payload = reviewBody(admissionRequest({ namespace: 'cluster-abc' }));
+      assert.equal(await harness.send({ traceparent: SAMPLED }, payload), 200);
+      const all = await harness.spans();
+      const request = all.at(-1);
+      const spans = all.slice(0, -1);
+      assert.deepEqual(
+        spans.map(({ name }) => name),
+        questions,
+      );
+      for (const question of spans) {
+        assert.equal(question.parentSpanContext?.spanId, request?.spanContext().spanId);
+        assert.equal(question.status.code, SpanStatusCode.UNSET, 'that there is none is an answer');
+        assert.equal(question.attributes['error.type'], undefined);
+      }
+      assert.equal(
+        spans[0]?.attributes['url.full'],
+        `${server.href}/apis/kubermatic.k8c.io/v1/clusters/abc`,
+        'where it is, below the path of the API server',
+      );
     });
-    const client = new KubeClient(plainCredentials(stub.url));
-    t.after(() => client.close());
-    let state: State | undefined;
-    const harness = start(async (request, signal) => {
-      const cluster = await state?.fetchClusterOfNamespace(request.namespace, signal);
-      assert.equal(cluster?.name, 'abc');
-      return allow();
-    });
-    state = openKubernetesState(client, {
-      logger: harness.log.logger,
-      asker: harness.tracing.traceClient(client),
-    });
-    t.after(() => state?.close());
-    const payload = reviewBody(admissionRequest({ namespace: 'cluster-abc' }));
-    assert.equal(await harness.send({ traceparent: SAMPLED }, payload), 200);
-    const [question, request, ...more] = await harness.spans();
-    assert.deepEqual(more, []);
-    assert.equal(question?.parentSpanContext?.spanId, request?.spanContext().spanId);
-    assert.equal(question?.name, 'GET /apis/kubermatic.k8c.io/v1/clusters/{name}');
-    assert.equal(question?.status.code, SpanStatusCode.UNSET);
-    assert.equal(
-      question?.attributes['url.full'],
-      new URL('/apis/kubermatic.k8c.io/v1/clusters/abc', stub.url).href,
-    );
-  });
+  }
 
   test('otherwise is no span', async (t) => {
     const client = new KubeClient(nobodyListens);

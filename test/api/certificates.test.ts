@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'node:tls';
 import { splitCertificates } from '../../src/certs/authority.ts';
@@ -13,6 +14,7 @@ import { loadKubeconfig } from '../../src/kube/credentials.ts';
 import type { Secret } from '../../src/kubernetes.ts';
 import { isReady } from '../support/balancer.ts';
 import { BASE_PROGRAMS } from '../support/binaries.ts';
+import { testCa } from '../support/certificates.ts';
 import { type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import { RELEASE, skipWithoutHelm } from '../support/helm.ts';
 import { IDENTITIES } from '../support/identities.ts';
@@ -86,7 +88,7 @@ describe('self-managed certificates', { skip }, () => {
   const probe = () => sendProbe(client, 'cluster-one', `test-${probes++}`, () => performance.now());
 
   /** Probes and readiness in a loop while something happens: every one of them must be good. */
-  const watchedWhile = async (what: () => Promise<void>): Promise<void> => {
+  const watchedWhile = async (what: () => Promise<void>, watched = () => replicas): Promise<void> => {
     let running = true;
     const failures: unknown[] = [];
     let rounds = 0;
@@ -94,7 +96,7 @@ describe('self-managed certificates', { skip }, () => {
       while (running) {
         const [answer, ...ready] = await Promise.all([
           probe(),
-          ...replicas.map(({ opsUrl }) => isReady(opsUrl)),
+          ...watched().map(({ opsUrl }) => isReady(opsUrl)),
         ]);
         if (!answer.answered) failures.push(answer.problem);
         if (ready.includes(false)) failures.push(`ready: ${ready}`);
@@ -213,5 +215,57 @@ describe('self-managed certificates', { skip }, () => {
     };
     await until('the reason to be told', async () => /would not (?:trust|believe)/.test(await reasons()));
     await outsider.child.stop();
+  });
+
+  test('when an upgrade gives the hooks another address, the entries with Fail follow it', async () => {
+    await untilFail();
+    const old = '//127.0.0.1:';
+    const moved = '//localhost:';
+    const isAt = async (address: string): Promise<boolean> =>
+      (await readHooks()).every(({ clientConfig }) => clientConfig?.url?.includes(address));
+    const move = async (from: string, to: string): Promise<void> => {
+      const input = installation.manifests
+        .filter(({ kind }) => kind?.endsWith('WebhookConfiguration'))
+        .map((manifest) => JSON.stringify(manifest).replaceAll(from, to))
+        .join('\n---\n');
+      const { code, stderr } = await seed.kubectl(['apply', '--server-side', '-f', '-'], { input });
+      assert.equal(code, 0, stderr);
+    };
+    await watchedWhile(async () => {
+      await move(old, moved);
+      await until('all hooks to be at the new address', () => isAt(moved), 40_000);
+    });
+    await move(moved, old);
+    await until('all hooks to be at the old address', () => isAt(old), 40_000);
+  });
+
+  test('another source of certificates rolls out, there and back, and no call fails', async () => {
+    const { ca, issue } = await testCa();
+    const { cert, key } = await issue();
+    const file = (name: string, text: string): string => {
+      const path = join(seed.dir, name);
+      writeFileSync(path, text);
+      return path;
+    };
+    const args = [
+      '--certificates=files',
+      `--tls-cert=${file('tls.crt', cert)}`,
+      `--tls-key=${file('tls.key', key)}`,
+      `--tls-ca=${file('ca.crt', ca.cert)}`,
+    ];
+    for (const options of [{ args }, {}]) {
+      await watchedWhile(
+        async () => {
+          for (const old of [...replicas]) {
+            const replica = await installation.startReplica(options);
+            await installation.endReplica(old);
+            replicas = [...replicas.filter((one) => one !== old), replica];
+          }
+        },
+        () => [],
+      );
+      const [leaf, ...leaves] = await Promise.all(replicas.map(leafOf));
+      assert.equal(leaf?.raw.equals(leaves[0]?.raw ?? Buffer.of()), options.args !== undefined, 'of files');
+    }
   });
 });

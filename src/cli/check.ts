@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Command, Option } from 'commander';
 import { type CheckResult, runChecks, worstOf } from '../check/checks.ts';
 import type { CheckStatus } from '../check/verdict.ts';
+import { InputError } from '../input.ts';
 import type { CliIo } from './io.ts';
 import { loadConfig, openClient } from './source.ts';
 import { type Paint, paintFor, printable, type Style } from './table.ts';
@@ -28,7 +29,7 @@ const MARKS: Readonly<Record<CheckStatus, readonly [string, Style]>> = {
 export function checkCommand(io: CliIo): Command {
   return new Command('check')
     .description(
-      'Say whether the installation does its work, and the way out where it does not. Exits with 0 where all is well, 1 with warnings, 2 with failures.',
+      'Say whether the installation does its work, and the way out where it does not. Exits with 0 where all is well, 1 with warnings, 2 with failures, 3 where it could not run.',
     )
     .option('--pre', 'before the installation: whether the seed is fit for it', false)
     .option(
@@ -51,7 +52,10 @@ async function check(options: CheckOptions, io: CliIo): Promise<void> {
   const { pre, namespace, name } = options;
   const config = options.config === undefined ? undefined : await loadConfig(options.config, io);
   const client = await openClient(findCluster(options, io), io.env);
-  if (client === undefined) throw new Error('no cluster was found');
+  if (client === undefined) {
+    const text = 'check looks at a running seed: name one by --kubeconfig';
+    throw new InputError([{ file: 'command line', line: 0, field: '', text }]);
+  }
   try {
     const { gather } = await import('../check/gather.ts');
     const snapshot = await gather(client, { namespace, name, config, pre, nowMs: Date.now() });

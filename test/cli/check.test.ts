@@ -1,0 +1,66 @@
+/** The exit codes of `check`, without a seed. What it finds on one is in test/api/check.test.ts, and how it judges in test/check. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { run } from '../../src/cli/run.ts';
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function check(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  const written = { stdout: '', stderr: '' };
+  const sink = (name: keyof typeof written) =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        written[name] += String(chunk);
+        done();
+      },
+    });
+  let code = 0;
+  await run(['check', ...args], {
+    stdin: Readable.from([]),
+    stdout: sink('stdout'),
+    stderr: sink('stderr'),
+    env,
+    setExitCode: (given) => {
+      code = given;
+    },
+  });
+  return { code, ...written };
+}
+
+async function folderOf(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'check-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+test('what keeps it from running is neither a warning nor a failure, but 3', async (t) => {
+  const folder = await folderOf(t);
+  const broken = path.join(folder, 'broken.yaml');
+  await writeFile(broken, 'defaults: { mode: sometimes }');
+  for (const [args, reason] of [
+    [['--kubeconfig', path.join(folder, 'none')], /kubeconfig cannot be read/],
+    [['--no-such-option'], /unknown option/],
+    [['--output', 'xml'], /Allowed choices are text, json/],
+    [['--config', path.join(folder, 'none')], /none: can't be read: does not exist/],
+    [['--config', broken], /broken\.yaml:1: defaults\.mode: must be one of/],
+  ] as const) {
+    const { code, stdout, stderr } = await check(['-o', 'json', ...args], { HOME: folder });
+    assert.equal(code, 3, args.join(' '));
+    assert.match(stderr, reason);
+    assert.equal(stdout, '');
+  }
+});
+
+test('help is no error', async () => {
+  const { code, stdout } = await check(['--help']);
+  assert.equal(code, 0);
+  assert.match(stdout.replaceAll(/\s+/g, ' '), /2 with failures, 3 where it could not run/);
+});

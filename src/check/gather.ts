@@ -4,6 +4,7 @@ import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
 import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
+import { formatProblem, InputError } from '../input.ts';
 import {
   CLUSTER_NAMESPACE_PREFIX,
   type ClusterView,
@@ -12,11 +13,12 @@ import {
   viewCluster,
   viewSeed,
 } from '../kkp.ts';
-import { isStatus, type KubeClient } from '../kube/client.ts';
+import { isStatus, type KubeClient, KubeError } from '../kube/client.ts';
 import {
   type ConfigMap,
   type Deployment,
   type KubernetesObject,
+  ownText,
   type Pod,
   resourcePath,
 } from '../kubernetes.ts';
@@ -37,6 +39,7 @@ type Query = Readonly<Record<string, string>>;
 
 const KKP_API = `${KKP_GROUP}/v1`;
 const APP_LABEL = 'app.kubernetes.io/name=kkp-audit-webhook';
+const CONFIG_FILE = 'config.yaml';
 const PAGE_SIZE = 500;
 const TIMEOUT_MS = 10_000;
 const PROBES = 5;
@@ -52,7 +55,8 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     attempt(() => list<T>(resourcePath(groupVersion, resource, { namespace })));
 
   const deployment = await attempt(() => findDeployment(client, options));
-  const config = options.config ?? (await readConfig(client, namespace, deployment));
+  const files = await readFiles(client, namespace, deployment);
+  const { config, problems: configProblems } = await readConfig(options.config, files);
   const kkpNamespace = config.platform.namespace;
   const clusters = await attempt(async () =>
     (await list(resourcePath(KKP_API, 'clusters'))).map(viewCluster),
@@ -84,6 +88,7 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     seeds: attempt(async () =>
       (await list(resourcePath(KKP_API, 'seeds', { namespace: kkpNamespace }))).map(viewSeed),
     ),
+    configProblems,
     clusters,
     labelledNamespaces: attempt(async () =>
       (await list(resourcePath('v1', 'namespaces'), { labelSelector: `${ENFORCED_LABEL}=true` })).map(
@@ -162,22 +167,51 @@ async function findDeployment(
   const path = resourcePath('apps/v1', 'deployments', { namespace });
   const [found] = await listAll<OwnDeployment>(client, path, { labelSelector: APP_LABEL });
   if (found === undefined)
-    throw new Error(`namespace ${namespace} has no Deployment with the label ${APP_LABEL}`);
+    throw new KubeError(`namespace ${namespace} has no Deployment with the label ${APP_LABEL}`, {
+      statusCode: 404,
+      reason: 'NotFound',
+    });
   return found;
 }
 
-/** What the replicas read themselves; its defaults where it can't be had. */
-async function readConfig(
+/** The files that the replicas read: the data of the ConfigMap of the Deployment's name. */
+interface Files {
+  /** For messages. */
+  readonly place: string;
+  readonly data: NonNullable<ConfigMap['data']>;
+}
+
+async function readFiles(
   client: KubeClient,
   namespace: string,
   deployment: Read<Deployment>,
-): Promise<Config> {
-  const name = deployment.found ? deployment.value.metadata?.name : undefined;
-  if (name === undefined) return DEFAULT_CONFIG;
+): Promise<Read<Files>> {
+  if (!deployment.found) return deployment;
+  const name = deployment.value.metadata?.name ?? '';
   const path = resourcePath('v1', 'configmaps', { namespace, name });
-  const configMap = await attempt(() => client.request<ConfigMap>('GET', path));
-  const text = configMap.found ? configMap.value.data?.['config.yaml'] : undefined;
-  return text === undefined ? DEFAULT_CONFIG : parseConfig(text, `ConfigMap ${namespace}/${name}`);
+  return attempt(async () => {
+    const { data } = await client.request<ConfigMap>('GET', path, { timeoutMs: TIMEOUT_MS });
+    return { place: `ConfigMap ${namespace}/${name}`, data: data ?? {} };
+  });
+}
+
+/** What the replicas go by; the defaults where that can't be had, or is nothing to go by. */
+async function readConfig(
+  given: Config | undefined,
+  files: Read<Files>,
+): Promise<{ readonly config: Config; readonly problems: Snapshot['configProblems'] }> {
+  if (given !== undefined) return { config: given, problems: { found: true, value: [] } };
+  if (!files.found) return { config: DEFAULT_CONFIG, problems: files };
+  const { place, data } = files.value;
+  const text = ownText(data, CONFIG_FILE);
+  try {
+    if (text === undefined)
+      throw new InputError([{ file: place, line: 0, field: CONFIG_FILE, text: 'is missing' }]);
+    return { config: await parseConfig(text, place), problems: { found: true, value: [] } };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { config: DEFAULT_CONFIG, problems: { found: true, value: error.problems.map(formatProblem) } };
+  }
 }
 
 /** @returns the questions that were answered with no */

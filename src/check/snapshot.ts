@@ -80,7 +80,10 @@ export interface Workloads {
 export interface Snapshot {
   /** Where this software is, or is to be. */
   readonly namespace: string;
+  /** The defaults where what the installation goes by can't be read or is not valid. */
   readonly config: Config;
+  /** Each place in the settings of the installation that is not valid, and what is expected there. */
+  readonly configProblems: Read<readonly string[]>;
   /** By this machine's clock. */
   readonly nowMs: number;
   readonly version: Read<{ readonly major?: string; readonly minor?: string; readonly gitVersion?: string }>;

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { run } from '../../src/cli/run.ts';
+import { type Handler, sendJson, sendStatus, startStubApi } from '../support/stub-api.ts';
 
 interface Ended {
   readonly code: number;
@@ -41,6 +42,20 @@ async function folderOf(t: TestContext): Promise<string> {
   return folder;
 }
 
+const kubeconfig = (server: URL) => ({
+  'current-context': 'one',
+  contexts: [{ name: 'one', context: { cluster: 'c' } }],
+  clusters: [{ name: 'c', cluster: { server: server.href } }],
+});
+
+/** A kubeconfig of a stub of kube-apiserver. */
+async function stubSeed(t: TestContext, handler: Handler): Promise<string> {
+  const file = path.join(await folderOf(t), 'kubeconfig');
+  const { url } = await startStubApi(t, handler);
+  await writeFile(file, JSON.stringify(kubeconfig(url)));
+  return file;
+}
+
 test('what keeps it from running is neither a warning nor a failure, but 3', async (t) => {
   const folder = await folderOf(t);
   const broken = path.join(folder, 'broken.yaml');
@@ -63,4 +78,34 @@ test('help is no error', async () => {
   const { code, stdout } = await check(['--help']);
   assert.equal(code, 0);
   assert.match(stdout.replaceAll(/\s+/g, ' '), /2 with failures, 3 where it could not run/);
+});
+
+const CONFIG_MAP = '/api/v1/namespaces/kkp-audit-webhook/configmaps/audit';
+
+/** A seed that has one Deployment of this software and nothing else. */
+const seedWith =
+  (configMap: object): Handler =>
+  (_, response, { pathname }) => {
+    if (pathname === CONFIG_MAP) return sendJson(response, configMap);
+    if (pathname.endsWith('/kkp-audit-webhook/deployments'))
+      return sendJson(response, { items: [{ metadata: { name: 'audit' } }] });
+    if (pathname.endsWith('s')) return sendJson(response, { items: [] });
+    return sendStatus(response, 404, 'NotFound');
+  };
+
+test('settings of the installation that are not valid are a line of their own, and the others are judged', async (t) => {
+  for (const [data, reason] of [
+    [{ 'config.yaml': 'defaults:\n  mode: sometimes\n' }, /audit:2: defaults\.mode: must be one of/],
+    [{ 'config.yaml': 'a: {' }, /not valid YAML/],
+    [{}, /config\.yaml: is missing/],
+  ] as const) {
+    const seed = await stubSeed(t, seedWith({ data }));
+    const { code, stdout, stderr } = await check(['--kubeconfig', seed, '-o', 'json']);
+    assert.equal(code, 2, stderr);
+    const { checks } = JSON.parse(stdout) as { checks: { id: string; status: string; text: string }[] };
+    const line = checks.find(({ id }) => id === 'configuration');
+    assert.equal(line?.status, 'failure');
+    assert.match(line.text, reason);
+    assert.ok(checks.some(({ id }) => id === 'drift'));
+  }
 });

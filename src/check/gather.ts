@@ -43,6 +43,7 @@ const CONFIG_FILE = 'config.yaml';
 const PAGE_SIZE = 500;
 const TIMEOUT_MS = 10_000;
 const PROBES = 5;
+const PROBED_NAMESPACES = 5;
 const PARALLEL_QUESTIONS = 16;
 
 export async function gather(client: KubeClient, options: GatherOptions): Promise<Snapshot> {
@@ -246,17 +247,29 @@ const asServiceAccount = ({ namespace, name }: { readonly namespace: string; rea
   groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
 });
 
+/** Tries the hooks, in the first namespace in which that can be done: those of some Clusters are not there (yet, or any more). */
 async function probe(
   client: KubeClient,
   clusters: readonly ClusterView[],
 ): Promise<ProbeResult[] | undefined> {
-  const cluster = clusters.find(
-    ({ deleting, namespace, namespaceGuessed }) =>
-      !deleting && !namespaceGuessed && namespace.startsWith(CLUSTER_NAMESPACE_PREFIX),
-  );
-  if (cluster === undefined) return undefined;
-  const results: ProbeResult[] = [];
-  for (let i = 0; i < PROBES; i++)
-    results.push(await sendProbe(client, cluster.namespace, randomUUID(), () => performance.now()));
+  const namespaces = clusters
+    .filter(
+      ({ deleting, namespace, namespaceGuessed }) =>
+        !deleting && !namespaceGuessed && namespace.startsWith(CLUSTER_NAMESPACE_PREFIX),
+    )
+    .map(({ namespace }) => namespace);
+  const send = (namespace: string): Promise<ProbeResult> =>
+    sendProbe(client, namespace, randomUUID(), () => performance.now());
+  let results: ProbeResult[] | undefined;
+  for (const namespace of namespaces.slice(0, PROBED_NAMESPACES)) {
+    const first = await send(namespace);
+    if (!first.answered && first.untried) {
+      results ??= [first];
+      continue;
+    }
+    results = [first];
+    while (results.length < PROBES) results.push(await send(namespace));
+    break;
+  }
   return results;
 }

@@ -103,3 +103,19 @@ describe('a Deployment', () => {
     ]),
   ]);
 });
+
+describe('a dry run', () => {
+  const untried = { answered: false, untried: true, problem: '403 Forbidden' } as const;
+  judge([
+    ['without a cluster', {}, 'dry-run', 'ok', /no cluster yet/],
+    ['where Clusters are not to be read', { clusters: FORBIDDEN }, 'dry-run', 'warning', /Clusters, .* 403/],
+    ['that is refused before the hooks', { probes: [untried] }, 'dry-run', 'warning', /not be tried: 403/],
+    [
+      'that is not judged',
+      { probes: [{ answered: false, problem: 'x' }] },
+      'dry-run',
+      'failure',
+      /do not answer: x/,
+    ],
+  ]);
+});

@@ -84,8 +84,9 @@ const CONFIG_MAP = '/api/v1/namespaces/kkp-audit-webhook/configmaps/audit';
 
 /** A seed that has one Deployment of this software and nothing else. */
 const seedWith =
-  (configMap: object): Handler =>
+  (configMap: object, clusters: readonly object[] = []): Handler =>
   (_, response, { pathname }) => {
+    if (pathname.endsWith('/clusters')) return sendJson(response, { items: clusters });
     if (pathname === CONFIG_MAP) return sendJson(response, configMap);
     if (pathname.endsWith('/kkp-audit-webhook/deployments'))
       return sendJson(response, { items: [{ metadata: { name: 'audit' } }] });
@@ -108,4 +109,26 @@ test('settings of the installation that are not valid are a line of their own, a
     assert.match(line.text, reason);
     assert.ok(checks.some(({ id }) => id === 'drift'));
   }
+});
+
+test('a dry run goes to another cluster where the namespace of one is not there', async (t) => {
+  const clusters = ['gone', 'one', 'two'].map((name) => ({
+    metadata: { name },
+    status: { namespaceName: `cluster-${name}` },
+  }));
+  const probed: string[] = [];
+  const rest = seedWith({}, clusters);
+  const seed = await stubSeed(t, async (request, response, url) => {
+    const [, namespace] = /namespaces\/(cluster-.*)\/configmaps$/.exec(url.pathname) ?? [];
+    if (namespace === undefined) return rest(request, response, url);
+    probed.push(namespace);
+    const text =
+      namespace === 'cluster-gone'
+        ? 'namespaces "cluster-gone" not found'
+        : 'admission webhook "a" denied the request: x';
+    return sendStatus(response, namespace === 'cluster-gone' ? 404 : 403, 'Some', text);
+  });
+  const { stdout } = await check(['--kubeconfig', seed]);
+  assert.match(stdout, /× the hooks do not answer: .*admission webhook "a"/);
+  assert.deepEqual(probed, ['cluster-gone', ...Array(5).fill('cluster-one')]);
 });

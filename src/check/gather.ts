@@ -1,6 +1,6 @@
 /** Reads the snapshot that the checks judge. Whatever can't be read is a part of it. */
 import { randomUUID } from 'node:crypto';
-import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
+import { type EnforcedHooks, REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
 import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
@@ -21,7 +21,10 @@ import {
   ownText,
   type Pod,
   resourcePath,
+  type Secret,
 } from '../kubernetes.ts';
+import { readEnforcedHooks } from '../serve/enforced-hooks.ts';
+import { servedFrom } from './deployment.ts';
 import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
 import type { Read, RolloutStatus, Snapshot } from './snapshot.ts';
 
@@ -40,6 +43,7 @@ type Query = Readonly<Record<string, string>>;
 const KKP_API = `${KKP_GROUP}/v1`;
 const APP_LABEL = 'app.kubernetes.io/name=kkp-audit-webhook';
 const CONFIG_FILE = 'config.yaml';
+const ENFORCED_HOOKS_FILE = 'enforced-hooks.yaml';
 const PAGE_SIZE = 500;
 const TIMEOUT_MS = 10_000;
 const PROBES = 5;
@@ -103,6 +107,8 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     networkPolicies: own('networking.k8s.io/v1', 'networkpolicies'),
     configurations: attempt(() => readConfigurations(client)),
     caSecret: attempt(() => get(resourcePath('v1', 'secrets', { namespace, name: CA_SECRET }))),
+    enforcedHooks: files.found ? attempt(async () => readEntries(files.value)) : files,
+    servedCertificate: attempt(() => readServed(client, namespace, deployment)),
     lease: attempt(() =>
       get(resourcePath('coordination.k8s.io/v1', 'leases', { namespace, name: LEASE_NAME })),
     ),
@@ -213,6 +219,24 @@ async function readConfig(
     if (!(error instanceof InputError)) throw error;
     return { config: DEFAULT_CONFIG, problems: { found: true, value: error.problems.map(formatProblem) } };
   }
+}
+
+function readEntries({ place, data }: Files): EnforcedHooks {
+  const text = ownText(data, ENFORCED_HOOKS_FILE);
+  if (text === undefined) throw new Error(`${place} has no ${ENFORCED_HOOKS_FILE}`);
+  return readEnforcedHooks(text, place);
+}
+
+async function readServed(
+  client: KubeClient,
+  namespace: string,
+  deployment: Read<Deployment>,
+): Promise<string> {
+  const from = deployment.found ? servedFrom(deployment.value) : undefined;
+  if (from === undefined) throw new Error('it is mounted from no Secret');
+  const path = resourcePath('v1', 'secrets', { namespace, name: from.secret });
+  const { data } = await client.request<Secret>('GET', path, { timeoutMs: TIMEOUT_MS });
+  return Buffer.from(ownText(data, from.key) ?? '', 'base64').toString();
 }
 
 /** @returns the questions that were answered with no */

@@ -1,6 +1,6 @@
 /** What runs: replicas, their rights, their Lease, and whether anything keeps requests from them. */
 import type { ObjectMeta } from '../kubernetes.ts';
-import { type OwnDeployment, ofDeployment } from './deployment.ts';
+import { isSelfManaged, type OwnDeployment, ofDeployment } from './deployment.ts';
 import { CA_SECRET, describeQuestion } from './rights.ts';
 import type { NetworkPolicy, NetworkPolicyRule } from './snapshot.ts';
 import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
@@ -75,10 +75,10 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
     group,
     when: 'post',
     judge: (snapshot) =>
-      ofDeployment(snapshot, 'whose rights are to be looked at', () =>
+      ofDeployment(snapshot, 'whose rights are to be looked at', (deployment) =>
         ofRead(snapshot.missingRights, 'the rights of the service account', (lacking) => {
           // Granted only where the server has a CA of its own.
-          const missing = lacking.filter(({ name }) => name !== CA_SECRET || snapshot.caSecret.found);
+          const missing = lacking.filter(({ name }) => name !== CA_SECRET || isSelfManaged(deployment));
           return missing.length === 0
             ? ok('the service account has all the rights of docs/rbac.md')
             : failure(

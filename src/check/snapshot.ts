@@ -1,6 +1,6 @@
 /** What `check` looks at, read once: each part is there, or why it could not be read. The checks judge it without talking to anybody. */
 
-import type { Configuration } from '../certs/publish.ts';
+import type { Configuration, EnforcedHooks } from '../certs/publish.ts';
 import type { ProbeResult } from '../certs/send-probe.ts';
 import type { Config } from '../config.ts';
 import type { ClusterView, SeedView } from '../kkp.ts';
@@ -101,7 +101,12 @@ export interface Snapshot {
   readonly endpointSlices: Read<readonly EndpointSlice[]>;
   readonly networkPolicies: Read<readonly NetworkPolicy[]>;
   readonly configurations: Read<readonly Configuration[]>;
+  /** What the leader is to put into the configurations for what is enforced. */
+  readonly enforcedHooks: Read<EnforcedHooks>;
+  /** Of the own CA; it may be there although it is no longer used. */
   readonly caSecret: Read<Secret>;
+  /** PEM, where it is mounted: not where each replica makes its own. */
+  readonly servedCertificate: Read<string>;
   readonly lease: Read<Lease>;
   readonly policies: Read<readonly AdmissionPolicy[]>;
   readonly bindings: Read<readonly PolicyBinding[]>;

@@ -4,7 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { issueCa, issueServerCertificate } from '../../src/certificates.ts';
+import { ENFORCED_HOOKS_NAME, HOOKS_NAME, type WebhookEntry } from '../../src/certs/publish.ts';
 import { runChecks } from '../../src/check/checks.ts';
+import { servedFrom } from '../../src/check/deployment.ts';
 import type { Snapshot } from '../../src/check/snapshot.ts';
 import type { CheckStatus } from '../../src/check/verdict.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
@@ -46,7 +49,9 @@ const SNAPSHOT: Snapshot = {
   endpointSlices: found([]),
   networkPolicies: found([]),
   configurations: found([]),
+  enforcedHooks: found({ mutating: [], validating: [] }),
   caSecret: MISSING,
+  servedCertificate: FORBIDDEN,
   lease: MISSING,
   policies: found([]),
   bindings: found([]),
@@ -116,6 +121,189 @@ describe('a dry run', () => {
       'dry-run',
       'failure',
       /do not answer: x/,
+    ],
+  ]);
+});
+
+const DAY_MS = 86_400_000;
+const ca = (days: number, fromMs = NOW_MS) => issueCa({ days, now: new Date(fromMs) });
+const encode = (...pems: string[]): string => Buffer.from(pems.join('')).toString('base64');
+const [CA, OTHER_CA, EARLY, SHORT, ENDED] = await Promise.all([
+  ca(180),
+  ca(180),
+  ca(180, NOW_MS + 2 * DAY_MS),
+  ca(90, NOW_MS - 75 * DAY_MS),
+  ca(180, NOW_MS - 181 * DAY_MS),
+]);
+const leaf = async (days: number, fromMs: number): Promise<string> =>
+  (await issueServerCertificate(CA, ['audit'], { days, now: new Date(fromMs) })).cert;
+const [LEAF, OLD_LEAF, ENDED_LEAF, EARLY_LEAF, DAY_LEAF] = await Promise.all([
+  leaf(90, NOW_MS - 61 * DAY_MS),
+  leaf(90, NOW_MS - 75 * DAY_MS),
+  leaf(90, NOW_MS - 91 * DAY_MS),
+  leaf(90, NOW_MS + DAY_MS),
+  leaf(1, NOW_MS),
+]);
+
+const entry = (name: string, ...cas: { readonly cert: string }[]): WebhookEntry => ({
+  name,
+  failurePolicy: 'Fail',
+  clientConfig: { caBundle: encode(...cas.map(({ cert }) => cert)) },
+});
+const published = (...cas: { readonly cert: string }[]): Partial<Snapshot> => ({
+  configurations: found([
+    { kind: 'validating', name: HOOKS_NAME, object: { webhooks: [entry('validate', ...cas)] } },
+  ]),
+});
+const inSecret = ({ cert }: { readonly cert: string }): Partial<Snapshot> => ({
+  caSecret: found({ metadata: { name: 'kkp-audit-webhook-ca' }, data: { 'ca.crt': encode(cert) } }),
+});
+const FROM_FILES = { deployment: found(deployment('--tls-cert=/tls/tls.crt', '--tls-key=/tls/tls.key')) };
+const NO_CA_RIGHT = {
+  missingRights: found([
+    { namespace: 'audit', group: '', resource: 'secrets', name: 'kkp-audit-webhook-ca', verb: 'get' },
+  ]),
+};
+
+describe('a CA', () => {
+  const switched = { ...published(CA), ...inSecret(ENDED), ...FROM_FILES };
+  judge([
+    ['that signs and is trusted', { ...published(CA), ...inSecret(CA) }, 'ca-published', 'ok', /is trusted/],
+    ['of another', { ...published(CA), ...inSecret(OTHER_CA) }, 'ca-published', 'failure', /not trusted/],
+    ['that is not there', published(CA), 'ca-published', 'failure', /is not there/],
+    ['left behind', switched, 'ca-published', 'ok', /not self-managed/],
+    ['left behind', switched, 'certificate-life', 'ok', /the CA is valid for 180/],
+    ['left behind', { ...switched, ...NO_CA_RIGHT }, 'rights', 'ok', /all the rights/],
+    ['of its own without the right', NO_CA_RIGHT, 'rights', 'failure', /get secrets\/kkp-audit-webhook-ca/],
+    [
+      'of unknown use',
+      { ...switched, deployment: FORBIDDEN },
+      'ca-published',
+      'warning',
+      /Deployment .* can't be read/,
+    ],
+    [
+      'where the last option counts',
+      { ...switched, deployment: found(deployment('--certificates=self', '--certificates', 'files')) },
+      'ca-published',
+      'ok',
+      /not self-managed/,
+    ],
+    ['that is not valid yet', published(EARLY), 'ca-bundle', 'failure', /CA is not valid yet for validate/],
+    ['that has ended', published(ENDED), 'ca-bundle', 'failure', /CA has ended for validate/],
+    ['beside one that is not valid yet', published(CA, EARLY), 'ca-bundle', 'ok', /valid/],
+    [
+      'that is not valid yet',
+      { ...published(EARLY), ...FROM_FILES },
+      'certificate-life',
+      'failure',
+      /not valid before 2026-06-03T11/,
+    ],
+    [
+      'that signs before it is valid',
+      { ...published(CA, EARLY), ...inSecret(EARLY) },
+      'certificate-life',
+      'failure',
+      /not valid before/,
+    ],
+    [
+      'beside one that lives longer',
+      { ...published(SHORT, CA), ...FROM_FILES },
+      'certificate-life',
+      'ok',
+      /180 more/,
+    ],
+    [
+      'that one hook alone has',
+      {
+        ...FROM_FILES,
+        configurations: found([
+          {
+            kind: 'validating',
+            name: HOOKS_NAME,
+            object: { webhooks: [entry('a', CA), entry('b', SHORT)] },
+          },
+        ]),
+      },
+      'certificate-life',
+      'warning',
+      /15 more/,
+    ],
+  ]);
+});
+
+describe('the certificate that is served', () => {
+  const served = (pem: string): Partial<Snapshot> => ({ ...FROM_FILES, servedCertificate: found(pem) });
+  judge([
+    ['made by each replica', {}, 'served-certificate', 'ok', /makes its own/],
+    ['renewed at a third of its life', served(LEAF), 'served-certificate', 'ok', /29 more day/],
+    ['about to end', served(OLD_LEAF), 'served-certificate', 'warning', /15 more day/],
+    ['ended', served(ENDED_LEAF), 'served-certificate', 'failure', /has ended on 2026-05-31/],
+    ['not valid yet', served(EARLY_LEAF), 'served-certificate', 'failure', /not valid before/],
+    ['short-lived', served(DAY_LEAF), 'served-certificate', 'ok', /1 more|0 more/],
+    ['of nonsense', served('x'), 'served-certificate', 'failure', /no certificate/],
+    ['not to be read', FROM_FILES, 'served-certificate', 'warning', /can't be read: 403/],
+    [
+      'not there',
+      { ...FROM_FILES, servedCertificate: MISSING },
+      'served-certificate',
+      'failure',
+      /not there/,
+    ],
+  ]);
+
+  for (const [name, items, expected] of [
+    ['all of a Secret', undefined, { secret: 'audit-tls', key: 'tls.crt' }],
+    ['a key by another name', [{ key: 'cert', path: 'tls.crt' }], { secret: 'audit-tls', key: 'cert' }],
+  ] as const)
+    test(`is found in ${name}`, () => {
+      const { spec } = deployment('--tls-cert', '/tls/tls.crt');
+      const [container] = spec?.template?.spec?.containers ?? [];
+      const mounted = { ...container!, volumeMounts: [{ name: 'tls', mountPath: '/tls' }] };
+      const volumes = [{ name: 'tls', secret: { secretName: 'audit-tls', ...(items && { items }) } }];
+      const template = { spec: { containers: [mounted], volumes } };
+      assert.deepEqual(servedFrom({ spec: { template } }), expected);
+      assert.equal(servedFrom({ spec: { template: { spec: { containers: [mounted] } } } }), undefined);
+    });
+});
+
+describe('Fail', () => {
+  const wanted = (...names: string[]) => ({
+    mutating: [],
+    validating: names.map((name) => ({ name, failurePolicy: 'Fail', rules: [{ operations: ['UPDATE'] }] })),
+  });
+  const registered = (enforced: readonly WebhookEntry[]): Partial<Snapshot> => ({
+    configurations: found([
+      { kind: 'validating', name: HOOKS_NAME, object: { webhooks: [entry('validate', CA)] } },
+      { kind: 'mutating', name: ENFORCED_HOOKS_NAME, object: {} },
+      { kind: 'validating', name: ENFORCED_HOOKS_NAME, object: { webhooks: enforced } },
+    ]),
+    enforcedHooks: found(wanted('a', 'b')),
+  });
+  const [a, b] = wanted('a', 'b').validating.map((hook) => ({ ...hook, ...entry(hook.name, CA) }));
+  judge([
+    ['is on', registered([a!, b!]), 'enforced-hooks', 'ok', /2 entries/],
+    ['is on in some', registered([a!]), 'enforced-hooks', 'warning', /not on in b$/],
+    [
+      'is on for less',
+      registered([a!, { ...b!, rules: [] } as WebhookEntry]),
+      'enforced-hooks',
+      'warning',
+      /validating entries .* not those of the chart/,
+    ],
+    [
+      'is on for more',
+      registered([a!, b!, entry('c', CA)]),
+      'enforced-hooks',
+      'warning',
+      /not those of the chart/,
+    ],
+    [
+      'is on where what is wanted is not to be read',
+      { ...registered([a!]), enforcedHooks: FORBIDDEN },
+      'enforced-hooks',
+      'warning',
+      /can't be read: 403/,
     ],
   ]);
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import { issueCa } from '../../src/certificates.ts';
 import { run } from '../../src/cli/run.ts';
 import { type Handler, sendJson, sendStatus, startStubApi } from '../support/stub-api.ts';
 
@@ -131,4 +132,24 @@ test('a dry run goes to another cluster where the namespace of one is not there'
   const { stdout } = await check(['--kubeconfig', seed]);
   assert.match(stdout, /× the hooks do not answer: .*admission webhook "a"/);
   assert.deepEqual(probed, ['cluster-gone', ...Array(5).fill('cluster-one')]);
+});
+
+test('the certificate that is served is read from the Secret that is mounted', async (t) => {
+  const { cert } = await issueCa({ days: 1, now: new Date() });
+  const container = {
+    name: 'webhook',
+    args: ['serve', '--tls-cert=/tls/tls.crt'],
+    volumeMounts: [{ name: 'tls', mountPath: '/tls' }],
+  };
+  const spec = { containers: [container], volumes: [{ name: 'tls', secret: { secretName: 'mounted' } }] };
+  const rest = seedWith({});
+  const seed = await stubSeed(t, (request, response, url) => {
+    if (url.pathname.endsWith('/kkp-audit-webhook/deployments'))
+      return sendJson(response, { items: [{ metadata: { name: 'audit' }, spec: { template: { spec } } }] });
+    if (url.pathname.endsWith('/kkp-audit-webhook/secrets/mounted'))
+      return sendJson(response, { data: { 'tls.crt': Buffer.from(cert).toString('base64') } });
+    return rest(request, response, url);
+  });
+  const { stdout } = await check(['--kubeconfig', seed]);
+  assert.match(stdout, /√ the certificate that is served is valid for [01] more day/);
 });

@@ -35,6 +35,7 @@ export interface GatherOptions {
   /** Undefined: the one in the ConfigMap of the Deployment's name. */
   readonly config: Config | undefined;
   readonly pre: boolean;
+  /** By this machine's clock, for where kube-apiserver does not tell its own. */
   readonly nowMs: number;
 }
 
@@ -77,9 +78,13 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     ? (deployment.value.spec?.template?.spec?.serviceAccountName ?? 'default')
     : '';
   const namespaces = { own: namespace, kkp: kkpNamespace, default: 'default' };
+  let { nowMs } = options;
+  const onDate = (serverMs: number): void => {
+    nowMs = serverMs;
+  };
   // All at once: where nobody answers, each would wait for its own time to run out.
   const reads: Reads = {
-    version: attempt(() => get('/version')),
+    version: attempt(() => client.request('GET', '/version', { timeoutMs: TIMEOUT_MS, onDate })),
     admissionResources: resources(REGISTRATION_API),
     kkpResources: resources(KKP_API),
     kkpController: attempt(() =>
@@ -129,7 +134,7 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
   const parts = await awaitAll(reads);
   // After the rest, which would be in its way.
   const probes = pre || !clusters.found ? undefined : await probe(client, clusters.value);
-  return { namespace, config, nowMs: options.nowMs, ...parts, probes };
+  return { namespace, config, nowMs, ...parts, probes };
 }
 
 type Part = Exclude<keyof Snapshot, 'namespace' | 'config' | 'nowMs' | 'probes'>;

@@ -2,13 +2,13 @@
 import type { ObjectMeta } from '../kubernetes.ts';
 import { isSelfManaged, type OwnDeployment, ofDeployment } from './deployment.ts';
 import { CA_SECRET, describeQuestion } from './rights.ts';
-import type { NetworkPolicy, NetworkPolicyRule } from './snapshot.ts';
+import type { Lease, NetworkPolicy, NetworkPolicyRule } from './snapshot.ts';
 import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
 
 const group = 'installation';
 const HTTPS_PORT = 8443;
 const HTTPS_PORT_NAME = 'https';
-/** The clock of whoever runs the check may differ from the leader's. */
+/** The clock of kube-apiserver may differ from the leader's. */
 const CLOCK_TOLERANCE_MS = 60_000;
 const DEFAULT_LEASE_SECONDS = 15;
 
@@ -96,17 +96,7 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
       ofRead(
         lease,
         'the Lease',
-        ({ spec }) => {
-          const wayOut =
-            'See the logs of the replicas for "the Lease cannot be used"; without a leader nothing is labelled, repaired or rotated.';
-          const holder = spec?.holderIdentity ?? '';
-          if (holder === '') return failure('no replica leads', wayOut);
-          const agoMs = nowMs - Date.parse(spec?.renewTime ?? '');
-          const limitMs = (spec?.leaseDurationSeconds ?? DEFAULT_LEASE_SECONDS) * 1000 + CLOCK_TOLERANCE_MS;
-          return agoMs <= limitMs
-            ? ok(`${holder.replace(/_[0-9a-f-]{36}$/, '')} leads`)
-            : failure(`the last leader was heard of ${Math.round(agoMs / 1000)} s ago`, wayOut);
-        },
+        (found) => judgeLeader(found, nowMs),
         failure(
           'there is no Lease: no replica has ever led',
           'See the logs of the replicas, and that serve runs without --no-controller.',
@@ -125,6 +115,24 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
       ),
   },
 ];
+
+function judgeLeader({ spec }: Lease, nowMs: number): Verdict {
+  const wayOut =
+    'See the logs of the replicas for "the Lease cannot be used"; without a leader nothing is labelled, repaired or rotated.';
+  const holder = (spec?.holderIdentity ?? '').replace(/_[0-9a-f-]{36}$/, '');
+  if (holder === '') return failure('no replica leads', wayOut);
+  const agoMs = nowMs - Date.parse(spec?.renewTime ?? '');
+  if (Number.isNaN(agoMs)) return failure(`${holder} has the Lease, which says no time of renewal`, wayOut);
+  if (agoMs < -CLOCK_TOLERANCE_MS)
+    return warning(
+      `the clock of ${holder}, which leads, is ${Math.round(-agoMs / 1000)} s ahead, so that whether it still does can't be told`,
+      'Set the clocks of the nodes right.',
+    );
+  const limitMs = (spec?.leaseDurationSeconds ?? DEFAULT_LEASE_SECONDS) * 1000 + CLOCK_TOLERANCE_MS;
+  return agoMs <= limitMs
+    ? ok(`${holder} leads`)
+    : failure(`the last leader was heard of ${Math.round(agoMs / 1000)} s ago`, wayOut);
+}
 
 function judgeReplicas({ spec, status }: OwnDeployment, namespace: string): Verdict {
   const [wanted, ready, updated] = [

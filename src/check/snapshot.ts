@@ -84,7 +84,7 @@ export interface Snapshot {
   readonly config: Config;
   /** Each place in the settings of the installation that is not valid, and what is expected there. */
   readonly configProblems: Read<readonly string[]>;
-  /** By this machine's clock. */
+  /** By kube-apiserver's clock; by this machine's where it does not answer. */
   readonly nowMs: number;
   readonly version: Read<{ readonly major?: string; readonly minor?: string; readonly gitVersion?: string }>;
   /** Resources of admissionregistration.k8s.io/v1 and kubermatic.k8c.io/v1. */

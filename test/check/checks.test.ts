@@ -11,7 +11,8 @@ import { servedFrom } from '../../src/check/deployment.ts';
 import type { Snapshot } from '../../src/check/snapshot.ts';
 import type { CheckStatus } from '../../src/check/verdict.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
-import type { Deployment } from '../../src/kubernetes.ts';
+import { type Cluster, type Seed, viewCluster, viewSeed } from '../../src/kkp.ts';
+import type { Deployment, Pod } from '../../src/kubernetes.ts';
 
 const NOW_MS = Date.parse('2026-06-01T12:00:00Z');
 
@@ -305,5 +306,61 @@ describe('Fail', () => {
       'warning',
       /can't be read: 403/,
     ],
+  ]);
+});
+
+describe('a Lease', () => {
+  const lease = (agoMs: number | undefined): Partial<Snapshot> => ({
+    lease: found({
+      spec: {
+        holderIdentity: 'audit-1_00000000-0000-4000-8000-000000000000',
+        renewTime: agoMs === undefined ? null : new Date(NOW_MS - agoMs).toISOString(),
+        leaseDurationSeconds: 15,
+      },
+    }),
+  });
+  judge([
+    ['that is renewed', lease(5000), 'leader', 'ok', /^audit-1 leads$/],
+    ['by a clock that is a little ahead', lease(-5000), 'leader', 'ok', /leads/],
+    ['by a clock that is far ahead', lease(-3_600_000), 'leader', 'warning', /audit-1.* 3600 s ahead/],
+    ['that is not renewed', lease(3_600_000), 'leader', 'failure', /heard of 3600 s ago/],
+    ['that says no time', lease(undefined), 'leader', 'failure', /^audit-1 has the Lease, .*no time/],
+  ]);
+});
+
+describe('a pod that does not audit', () => {
+  const pod = (phase: string, deletionTimestamp?: string): Partial<Snapshot> => ({
+    clusters: found([
+      viewCluster({
+        metadata: { name: 'one' },
+        spec: { cloud: { dc: 'aws-1' }, auditLogging: { enabled: true } },
+      } as Cluster),
+    ]),
+    seeds: found([
+      viewSeed({
+        metadata: { name: 's' },
+        spec: { datacenters: { 'aws-1': { spec: { enforceAuditLogging: true } } } },
+      } as Seed),
+    ]),
+    workloads: found({
+      deployments: [],
+      pods: [
+        {
+          metadata: {
+            name: 'apiserver-x',
+            namespace: 'cluster-one',
+            ...(deletionTimestamp && { deletionTimestamp }),
+          },
+          spec: { containers: [{ name: 'apiserver' }] },
+          status: { phase },
+        } as Pod,
+      ],
+    }),
+  });
+  judge([
+    ['and runs', pod('Running'), 'drift', 'failure', /pod apiserver-x/],
+    ['and failed', pod('Failed'), 'drift', 'ok', /all as they should be/],
+    ['and has ended', pod('Succeeded'), 'drift', 'ok', /all as they should be/],
+    ['and ends', pod('Running', '2026-06-01T12:00:00Z'), 'drift', 'ok', /all as they should be/],
   ]);
 });

@@ -153,3 +153,17 @@ test('the certificate that is served is read from the Secret that is mounted', a
   const { stdout } = await check(['--kubeconfig', seed]);
   assert.match(stdout, /√ the certificate that is served is valid for [01] more day/);
 });
+
+test('times are judged by the clock of kube-apiserver', async (t) => {
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  const spec = { holderIdentity: 'audit-1', renewTime: hourAgo.toISOString() };
+  const rest = seedWith({});
+  const seed = await stubSeed(t, (request, response, url) => {
+    response.setHeader('date', hourAgo.toUTCString());
+    if (url.pathname.includes('/leases/')) return sendJson(response, { spec });
+    if (url.pathname === '/version') return sendJson(response, { major: '1', minor: '36' });
+    return rest(request, response, url);
+  });
+  const { stdout } = await check(['--kubeconfig', seed]);
+  assert.match(stdout, /√ audit-1 leads/);
+});

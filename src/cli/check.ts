@@ -1,12 +1,10 @@
 /** `check`: whether the seed is fit for this software (`--pre`), and whether an installation does its work; each line with its way out. */
-import { homedir } from 'node:os';
-import path from 'node:path';
 import { Command, Option } from 'commander';
 import { type CheckResult, runChecks, worstOf } from '../check/checks.ts';
 import type { CheckStatus } from '../check/verdict.ts';
 import { InputError } from '../input.ts';
 import type { CliIo } from './io.ts';
-import { loadConfig, openClient } from './source.ts';
+import { defaultKubeconfig, loadConfig, openClient } from './source.ts';
 import { type Paint, paintFor, printable, type Style } from './table.ts';
 
 interface CheckOptions {
@@ -41,7 +39,7 @@ export function checkCommand(io: CliIo): Command {
     .option('--config <file>', 'settings of the software (default: those of the installation)')
     .option(
       '--kubeconfig <file>',
-      'of the seed (default: $KUBECONFIG, the cluster around this pod, or ~/.kube/config)',
+      'of the seed (default: those in $KUBECONFIG, the cluster around this pod, or ~/.kube/config)',
     )
     .option('--context <name>', 'context of the kubeconfig (default: its current one)')
     .addOption(new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text'))
@@ -75,13 +73,10 @@ async function check(options: CheckOptions, io: CliIo): Promise<void> {
 /** Inside a pod the cluster around it, as `serve` takes it; else what kubectl would take. */
 function findCluster(
   { kubeconfig, context }: CheckOptions,
-  io: CliIo,
-): { kubeconfig?: string; context?: string } {
-  const file = kubeconfig ?? (io.env.KUBECONFIG || undefined);
-  const home = io.env.KUBERNETES_SERVICE_HOST
-    ? undefined
-    : path.join(io.env.HOME ?? homedir(), '.kube', 'config');
-  const found = file ?? home;
+  { env }: CliIo,
+): Parameters<typeof openClient>[0] {
+  const isAround = Boolean(env.KUBERNETES_SERVICE_HOST) && !env.KUBECONFIG;
+  const found = kubeconfig ?? (isAround ? undefined : defaultKubeconfig(env));
   return { ...(found !== undefined && { kubeconfig: found }), ...(context !== undefined && { context }) };
 }
 

@@ -75,6 +75,17 @@ test('what keeps it from running is neither a warning nor a failure, but 3', asy
   }
 });
 
+test('$KUBECONFIG lists files, as for kubectl, and may list some that are not there', async (t) => {
+  const seed = await stubSeed(t, seedWith({ data: {} }));
+  const none = path.join(path.dirname(seed), 'none');
+  const { code, stdout, stderr } = await check([], {
+    KUBECONFIG: [none, '', seed].join(path.delimiter),
+    KUBERNETES_SERVICE_HOST: 'not-asked',
+  });
+  assert.equal(code, 2, stderr);
+  assert.match(stdout, /config\.yaml: is missing/);
+});
+
 test('help is no error', async () => {
   const { code, stdout } = await check(['--help']);
   assert.equal(code, 0);

@@ -1,6 +1,14 @@
 /** Reads the snapshot that the checks judge. Whatever can't be read is a part of it. */
 import { randomUUID } from 'node:crypto';
-import { type EnforcedHooks, REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
+import {
+  CONFIGURATION_KINDS,
+  type Configuration,
+  ENFORCED_HOOKS_NAME,
+  type EnforcedHooks,
+  HOOKS_NAME,
+  REGISTRATION_API,
+  readConfigurations,
+} from '../certs/publish.ts';
 import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
@@ -112,6 +120,14 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     networkPolicies: own('networking.k8s.io/v1', 'networkpolicies'),
     configurations: attempt(() => readConfigurations(client)),
     caSecret: attempt(() => get(resourcePath('v1', 'secrets', { namespace, name: CA_SECRET }))),
+    otherHooks: pre ? attempt(() => readOthers(list)) : NOT_LOOKED_AT,
+    clusterNamespaces: pre
+      ? attempt(async () =>
+          (await list(resourcePath('v1', 'namespaces')))
+            .filter(({ metadata }) => metadata?.name?.startsWith(CLUSTER_NAMESPACE_PREFIX))
+            .map(({ metadata }) => metadata?.labels ?? {}),
+        )
+      : NOT_LOOKED_AT,
     enforcedHooks: files.found ? attempt(async () => readEntries(files.value)) : files,
     servedCertificate: attempt(() => readServed(client, namespace, deployment)),
     lease: attempt(() =>
@@ -166,6 +182,22 @@ async function listAll<T>(client: KubeClient, path: string, query: Query): Promi
     next = page.metadata?.continue ?? '';
   } while (next !== '');
   return items;
+}
+
+const NOT_LOOKED_AT = { found: false, missing: false, problem: 'it was not looked at' } as const;
+
+/** The configurations of hooks that are not ours. */
+async function readOthers(list: (path: string) => Promise<KubernetesObject[]>): Promise<Configuration[]> {
+  const all = CONFIGURATION_KINDS.map(async (kind) =>
+    (await list(resourcePath(REGISTRATION_API, `${kind}webhookconfigurations`))).map((object) => ({
+      kind,
+      name: object.metadata?.name ?? '',
+      object,
+    })),
+  );
+  return (await Promise.all(all))
+    .flat()
+    .filter(({ name }) => name !== HOOKS_NAME && name !== ENFORCED_HOOKS_NAME);
 }
 
 type OwnDeployment = Deployment & { readonly status?: RolloutStatus };

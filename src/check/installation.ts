@@ -1,7 +1,7 @@
 /** What runs: replicas, their rights, their Lease, and whether anything keeps requests from them. */
-import type { ObjectMeta } from '../kubernetes.ts';
 import { isSelfManaged, type OwnDeployment, ofDeployment } from './deployment.ts';
 import { CA_SECRET, describeQuestion } from './rights.ts';
+import { type Labels, type Selector, selects } from './selector.ts';
 import type { Lease, NetworkPolicy, NetworkPolicyRule } from './snapshot.ts';
 import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
 
@@ -203,31 +203,4 @@ function allows({ ports }: NetworkPolicyRule, wanted: number | undefined): boole
   });
 }
 
-interface Selector {
-  readonly matchLabels?: Readonly<Record<string, string>>;
-  readonly matchExpressions?: readonly {
-    readonly key: string;
-    readonly operator: string;
-    readonly values?: readonly string[];
-  }[];
-}
-
-type Labels = NonNullable<ObjectMeta['labels']>;
-
 const templateLabels = ({ spec }: OwnDeployment): Labels => spec?.template?.metadata?.labels ?? {};
-
-/** As Kubernetes reads a label selector; an empty one selects everything, none selects nothing. */
-export function selects(labels: Labels, selector: Selector | undefined): boolean {
-  if (selector === undefined) return false;
-  const equal = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
-  return (
-    equal &&
-    (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-      const value = labels[key];
-      if (operator === 'Exists') return value !== undefined;
-      if (operator === 'DoesNotExist') return value === undefined;
-      if (operator === 'In') return value !== undefined && values.includes(value);
-      return value === undefined || !values.includes(value);
-    })
-  );
-}

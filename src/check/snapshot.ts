@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import type { ClusterView, SeedView } from '../kkp.ts';
 import type { Deployment, JsonObject, KubernetesObject, Pod, Secret } from '../kubernetes.ts';
 import type { Question } from './rights.ts';
+import type { Labels, Selector } from './selector.ts';
 
 /** A part of the cluster, or why it could not be read; `missing` where the API server says that there is none. */
 export type Read<T> =
@@ -47,14 +48,7 @@ export interface NetworkPolicyRule {
 
 export interface NetworkPolicy extends KubernetesObject {
   readonly spec?: {
-    readonly podSelector?: {
-      readonly matchLabels?: Readonly<Record<string, string>>;
-      readonly matchExpressions?: readonly {
-        readonly key: string;
-        readonly operator: string;
-        readonly values?: readonly string[];
-      }[];
-    };
+    readonly podSelector?: Selector;
     readonly policyTypes?: readonly string[];
     readonly ingress?: readonly NetworkPolicyRule[];
     readonly egress?: readonly NetworkPolicyRule[];
@@ -101,6 +95,10 @@ export interface Snapshot {
   readonly endpointSlices: Read<readonly EndpointSlice[]>;
   readonly networkPolicies: Read<readonly NetworkPolicy[]>;
   readonly configurations: Read<readonly Configuration[]>;
+  /** Those that are not ours; only for `--pre`. */
+  readonly otherHooks: Read<readonly Configuration[]>;
+  /** Labels of the namespaces of clusters; only for `--pre`. */
+  readonly clusterNamespaces: Read<readonly Labels[]>;
   /** What the leader is to put into the configurations for what is enforced. */
   readonly enforcedHooks: Read<EnforcedHooks>;
   /** Of the own CA; it may be there although it is no longer used. */

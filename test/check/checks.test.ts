@@ -50,6 +50,8 @@ const SNAPSHOT: Snapshot = {
   endpointSlices: found([]),
   networkPolicies: found([]),
   configurations: found([]),
+  otherHooks: found([]),
+  clusterNamespaces: found([]),
   enforcedHooks: found({ mutating: [], validating: [] }),
   caSecret: MISSING,
   servedCertificate: FORBIDDEN,
@@ -363,4 +365,51 @@ describe('a pod that does not audit', () => {
     ['and has ended', pod('Succeeded'), 'drift', 'ok', /all as they should be/],
     ['and ends', pod('Running', '2026-06-01T12:00:00Z'), 'drift', 'ok', /all as they should be/],
   ]);
+});
+
+describe('a hook of others', () => {
+  const rule = {
+    apiGroups: ['apps'],
+    apiVersions: ['v1'],
+    resources: ['deployments'],
+    operations: ['UPDATE'],
+  };
+  const hook = (entry: object, labels?: Readonly<Record<string, string>>): Partial<Snapshot> => ({
+    otherHooks: found([
+      {
+        kind: 'validating',
+        name: 'other',
+        object: { webhooks: [{ name: 'other.example', rules: [rule], ...entry } as WebhookEntry] },
+      },
+    ]),
+    clusterNamespaces: found(labels === undefined ? [] : [{}, labels]),
+  });
+  const outside = {
+    namespaceSelector: {
+      matchExpressions: [
+        { key: 'kubernetes.io/metadata.name', operator: 'In', values: ['kubermatic', 'kube-system'] },
+      ],
+    },
+  };
+  const labelled = { namespaceSelector: { matchLabels: { scan: 'yes' } } };
+  const ofPods = { apiGroups: ['*'], resources: ['*/*'], operations: ['CREATE'] };
+  const isFine = ['other-hooks', 'ok', /no other hook/] as const;
+  const isInTheWay = ['other-hooks', 'warning', /apiservers of user clusters: other\.example$/] as const;
+  judge(
+    [
+      ['there is none', {}, ...isFine],
+      ['which must answer', hook({}), ...isInTheWay],
+      ['which must answer, for pods', hook({ rules: [ofPods] }), ...isInTheWay],
+      ['which need not answer', hook({ failurePolicy: 'Ignore' }), ...isFine],
+      ['for other objects', hook({ rules: [{ ...rule, resources: ['statefulsets'] }] }), ...isFine],
+      ['for their deletion', hook({ rules: [{ ...rule, operations: ['DELETE'] }] }), ...isFine],
+      ['for what has no namespace', hook({ rules: [{ ...ofPods, scope: 'Cluster' }] }), ...isFine],
+      ['for other namespaces', hook(outside), ...isFine],
+      ['for the namespace of one cluster', hook(labelled, { scan: 'yes' }), ...isInTheWay],
+      ['for the namespaces of none', hook(labelled, { scan: 'no' }), ...isFine],
+      ['for other labels', hook({ objectSelector: { matchLabels: { app: 'x' } } }), ...isFine],
+      ['not to be read', { otherHooks: FORBIDDEN }, 'other-hooks', 'warning', /can't be read: 403/],
+    ],
+    true,
+  );
 });

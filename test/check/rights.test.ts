@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { selects } from '../../src/check/installation.ts';
 import { describeQuestion, INSTALL_RIGHTS, questionsOf, RIGHTS } from '../../src/check/rights.ts';
 import { FULL_NAME, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
 
@@ -56,22 +55,3 @@ test('nothing is asked twice where namespaces are the same', () => {
   const asked = questionsOf(INSTALL_RIGHTS, { own: 'a', kkp: 'a', default: 'a' }).map(describeQuestion);
   assert.equal(new Set(asked).size, asked.length);
 });
-
-const labels = { app: 'a', tier: 'b' };
-for (const [name, selector, expected] of [
-  ['none', undefined, false],
-  ['empty', {}, true],
-  ['equal', { matchLabels: { app: 'a' } }, true],
-  ['different', { matchLabels: { app: 'a', tier: 'c' } }, false],
-  ['In', { matchExpressions: [{ key: 'app', operator: 'In', values: ['x', 'a'] }] }, true],
-  ['NotIn', { matchExpressions: [{ key: 'app', operator: 'NotIn', values: ['a'] }] }, false],
-  [
-    'NotIn of what is not there',
-    { matchExpressions: [{ key: 'zone', operator: 'NotIn', values: ['a'] }] },
-    true,
-  ],
-  ['Exists', { matchExpressions: [{ key: 'zone', operator: 'Exists' }] }, false],
-  ['DoesNotExist', { matchExpressions: [{ key: 'zone', operator: 'DoesNotExist' }] }, true],
-] as const) {
-  test(`a label selector, ${name}`, () => assert.equal(selects(labels, selector), expected));
-}

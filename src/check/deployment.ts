@@ -1,6 +1,6 @@
 /** What the Deployment of this software says of how it runs. */
 import { locate } from '../audit/mounts.ts';
-import type { Container, Deployment } from '../kubernetes.ts';
+import type { Container, Deployment, Volume } from '../kubernetes.ts';
 import { podSpecOf } from '../workload.ts';
 import type { Snapshot } from './snapshot.ts';
 import { ofRead, type Verdict, warning } from './verdict.ts';
@@ -45,16 +45,32 @@ export const isSelfManaged = (deployment: Deployment): boolean => {
   return server !== undefined && optionOf(server, '--certificates') === 'self';
 };
 
-/** The Secret and its key that the served certificate is mounted from; undefined where it comes from elsewhere. */
-export function servedFrom(
+interface Mounted {
+  readonly name: string;
+  readonly key: string;
+}
+
+/** The object and its key that the file of an option of `serve` is mounted from; undefined where it comes from elsewhere. */
+function mountedFrom(
   deployment: Deployment,
-): { readonly secret: string; readonly key: string } | undefined {
+  option: string,
+  nameOf: (volume: Volume) => string | undefined,
+): Mounted | undefined {
   const server = serverOf(deployment);
-  const file = server === undefined ? undefined : optionOf(server, '--tls-cert');
+  const file = server === undefined ? undefined : optionOf(server, option);
   if (server === undefined || file === undefined) return undefined;
   const { located } = locate(server, podSpecOf(deployment).volumes ?? [], file);
-  const { secretName, items } = located?.volume.secret ?? {};
-  if (located === undefined || secretName === undefined) return undefined;
-  const renamed = items?.find(({ path }) => path === located.path)?.key;
-  return { secret: secretName, key: renamed ?? located.path };
+  const name = located === undefined ? undefined : nameOf(located.volume);
+  if (located === undefined || name === undefined) return undefined;
+  const { secret, configMap } = located.volume;
+  const renamed = (secret ?? configMap)?.items?.find(({ path }) => path === located.path)?.key;
+  return { name, key: renamed ?? located.path };
 }
+
+/** The Secret of the certificate that is served. */
+export const servedFrom = (deployment: Deployment): Mounted | undefined =>
+  mountedFrom(deployment, '--tls-cert', ({ secret }) => secret?.secretName);
+
+/** The ConfigMap of the settings. */
+export const configuredFrom = (deployment: Deployment): Mounted | undefined =>
+  mountedFrom(deployment, '--config', ({ configMap }) => configMap?.name);

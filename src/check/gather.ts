@@ -32,7 +32,7 @@ import {
   type Secret,
 } from '../kubernetes.ts';
 import { readEnforcedHooks } from '../serve/enforced-hooks.ts';
-import { servedFrom } from './deployment.ts';
+import { configuredFrom, servedFrom } from './deployment.ts';
 import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
 import type { Read, RolloutStatus, Snapshot } from './snapshot.ts';
 
@@ -218,11 +218,13 @@ async function findDeployment(
   return found;
 }
 
-/** The files that the replicas read: the data of the ConfigMap of the Deployment's name. */
+/** The files that the replicas read: the data of the ConfigMap that is mounted. */
 interface Files {
   /** For messages. */
   readonly place: string;
   readonly data: NonNullable<ConfigMap['data']>;
+  /** Of the settings. */
+  readonly key: string;
 }
 
 async function readFiles(
@@ -231,11 +233,13 @@ async function readFiles(
   deployment: Read<Deployment>,
 ): Promise<Read<Files>> {
   if (!deployment.found) return deployment;
-  const name = deployment.value.metadata?.name ?? '';
+  // As the chart has it.
+  const usual = { name: deployment.value.metadata?.name ?? '', key: CONFIG_FILE };
+  const { name, key } = configuredFrom(deployment.value) ?? usual;
   const path = resourcePath('v1', 'configmaps', { namespace, name });
   return attempt(async () => {
     const { data } = await client.request<ConfigMap>('GET', path, { timeoutMs: TIMEOUT_MS });
-    return { place: `ConfigMap ${namespace}/${name}`, data: data ?? {} };
+    return { place: `ConfigMap ${namespace}/${name}`, data: data ?? {}, key };
   });
 }
 
@@ -246,11 +250,10 @@ async function readConfig(
 ): Promise<{ readonly config: Config; readonly problems: Snapshot['configProblems'] }> {
   if (given !== undefined) return { config: given, problems: { found: true, value: [] } };
   if (!files.found) return { config: DEFAULT_CONFIG, problems: files };
-  const { place, data } = files.value;
-  const text = ownText(data, CONFIG_FILE);
+  const { place, data, key } = files.value;
+  const text = ownText(data, key);
   try {
-    if (text === undefined)
-      throw new InputError([{ file: place, line: 0, field: CONFIG_FILE, text: 'is missing' }]);
+    if (text === undefined) throw new InputError([{ file: place, line: 0, field: key, text: 'is missing' }]);
     return { config: await parseConfig(text, place), problems: { found: true, value: [] } };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
@@ -271,7 +274,7 @@ async function readServed(
 ): Promise<string> {
   const from = deployment.found ? servedFrom(deployment.value) : undefined;
   if (from === undefined) throw new Error('it is mounted from no Secret');
-  const path = resourcePath('v1', 'secrets', { namespace, name: from.secret });
+  const path = resourcePath('v1', 'secrets', { namespace, name: from.name });
   const { data } = await client.request<Secret>('GET', path, { timeoutMs: TIMEOUT_MS });
   return Buffer.from(ownText(data, from.key) ?? '', 'base64').toString();
 }

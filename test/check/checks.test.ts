@@ -256,8 +256,8 @@ describe('the certificate that is served', () => {
   ]);
 
   for (const [name, items, expected] of [
-    ['all of a Secret', undefined, { secret: 'audit-tls', key: 'tls.crt' }],
-    ['a key by another name', [{ key: 'cert', path: 'tls.crt' }], { secret: 'audit-tls', key: 'cert' }],
+    ['all of a Secret', undefined, { name: 'audit-tls', key: 'tls.crt' }],
+    ['a key by another name', [{ key: 'cert', path: 'tls.crt' }], { name: 'audit-tls', key: 'cert' }],
   ] as const)
     test(`is found in ${name}`, () => {
       const { spec } = deployment('--tls-cert', '/tls/tls.crt');

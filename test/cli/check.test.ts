@@ -1,6 +1,6 @@
 /** The exit codes of `check`, without a seed. What it finds on one is in test/api/check.test.ts, and how it judges in test/check. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable, Writable } from 'node:stream';
@@ -86,10 +86,26 @@ test('$KUBECONFIG lists files, as for kubectl, and may list some that are not th
   assert.match(stdout, /config\.yaml: is missing/);
 });
 
+test('nor does a fault of its own end with the code of warnings', async (t) => {
+  const seed = await stubSeed(t, seedWith({}));
+  const faulty = {
+    get FORCE_COLOR(): string {
+      throw new TypeError('a fault');
+    },
+  };
+  const { code, stderr } = await check(['--kubeconfig', seed], faulty);
+  assert.equal(code, 3);
+  assert.match(stderr, /TypeError: a fault\n {4}at /);
+});
+
 test('help is no error', async () => {
   const { code, stdout } = await check(['--help']);
   assert.equal(code, 0);
-  assert.match(stdout.replaceAll(/\s+/g, ' '), /2 with failures, 3 where it could not run/);
+  const sentence = stdout.replaceAll(/\s+/g, ' ');
+  assert.match(sentence, /0 where all is well, 1 with warnings, 2 with failures, 3 where it could not run/);
+  const guide = await readFile(path.join(import.meta.dirname, '..', '..', 'docs', 'install.md'), 'utf8');
+  const listed = [...guide.matchAll(/^\| (\d) \| (.*) \|$/gm)].map(([, code]) => code);
+  assert.deepEqual(listed, ['0', '1', '2', '3'], 'docs/install.md lists the same');
 });
 
 const CONFIG_MAP = '/api/v1/namespaces/kkp-audit-webhook/configmaps/audit';
@@ -121,6 +137,25 @@ test('settings of the installation that are not valid are a line of their own, a
     assert.match(line.text, reason);
     assert.ok(checks.some(({ id }) => id === 'drift'));
   }
+});
+
+test('settings are read from the ConfigMap that is mounted', async (t) => {
+  const container = {
+    name: 'webhook',
+    args: ['serve', '--config=/etc/audit/mine.yaml'],
+    volumeMounts: [{ name: 'c', mountPath: '/etc/audit' }],
+  };
+  const spec = { containers: [container], volumes: [{ name: 'c', configMap: { name: 'mine' } }] };
+  const rest = seedWith({ data: {} });
+  const seed = await stubSeed(t, (request, response, url) => {
+    if (url.pathname.endsWith('/kkp-audit-webhook/deployments'))
+      return sendJson(response, { items: [{ metadata: { name: 'audit' }, spec: { template: { spec } } }] });
+    if (url.pathname.endsWith('/configmaps/mine'))
+      return sendJson(response, { data: { 'mine.yaml': 'defaults: { mode: warn }' } });
+    return rest(request, response, url);
+  });
+  const { stdout } = await check(['--kubeconfig', seed]);
+  assert.match(stdout, /√ the settings are valid/);
 });
 
 test('a dry run goes to another cluster where the namespace of one is not there', async (t) => {

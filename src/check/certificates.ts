@@ -1,9 +1,9 @@
 /**
  * Whether kube-apiserver trusts what is served, and for how long.
  *
- * | `--certificates` of the Deployment | what signs                     | what is served            |
- * |------------------------------------|--------------------------------|---------------------------|
- * | self                               | the CA in the Secret           | made by each replica      |
+ * | `--certificates` of the Deployment | what signs                      | what is served                |
+ * |------------------------------------|---------------------------------|-------------------------------|
+ * | self                               | the CA in the Secret            | made by each replica          |
  * | files                              | known by what is published only | in the Secret that is mounted |
  *
  * The Secret of the own CA outlives a change of the mode, so that its being there says nothing.

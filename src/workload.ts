@@ -146,6 +146,14 @@ export const isVolume = passes<Volume>(volume);
 export const isVolumeMount = passes<VolumeMount>(volumeMount);
 export const isContainer = passes<Container>(container);
 
+const ENDED_PHASES = ['Succeeded', 'Failed'];
+
+/** Whether a pod ends, or has ended: what it does not audit is of no more concern. */
+export function isEnding(pod: KubernetesObject): boolean {
+  const { phase } = (pod as { status?: { phase?: string } }).status ?? {};
+  return Boolean(pod.metadata?.deletionTimestamp) || ENDED_PHASES.includes(phase ?? '');
+}
+
 /** The pod spec of a Deployment, empty where there is none. */
 export const podSpecOf = (deployment: Deployment | undefined): PodSpec =>
   deployment?.spec?.template?.spec ?? {};

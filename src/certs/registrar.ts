@@ -181,8 +181,10 @@ export class Registrar {
     const namespace = probeNamespace();
     if (patches.length === 0 || namespace === undefined) return;
     const probe = await sendProbe(client, namespace, randomUUID(), () => clock.now(), this.#stopping.signal);
-    if (!probe.answered)
-      throw new Error(`failurePolicy Fail stays off, the hooks do not answer: ${probe.problem}`);
+    if (!probe.answered) {
+      const why = probe.untried ? "whether the hooks answer can't be tried" : 'the hooks do not answer';
+      throw new Error(`failurePolicy Fail stays off, ${why}: ${probe.problem}`);
+    }
     logger.info(
       { namespace, tookMs: Math.round(probe.tookMs) },
       'the hooks answer; switching failurePolicy Fail on',

@@ -8,7 +8,17 @@ const TIMEOUT_MS = 15_000;
 
 export type ProbeResult =
   | { readonly answered: true; readonly tookMs: number }
-  | { readonly answered: false; readonly problem: string };
+  | {
+      readonly answered: false;
+      readonly problem: string;
+      /** kube-apiserver did not come to ask the hooks, so that it says nothing of them. */
+      readonly untried?: true;
+    };
+
+/** Without rights, or a namespace, kube-apiserver refuses before admission. */
+const UNTRIED_STATUS = [401, 403, 404];
+/** So begins what kube-apiserver passes on of a hook, whatever its status. */
+const FROM_A_HOOK = 'admission webhook "';
 
 /**
  * Sends a probe.
@@ -40,10 +50,18 @@ export async function sendProbe(
       return { answered: true, tookMs: nowMs() - startedMs };
     // kube-apiserver asks the hooks before it finds that the name is taken.
     const isTaken = error instanceof KubeError && error.statusCode === 409;
-    if (!isTaken) return { answered: false, problem: error instanceof Error ? error.message : String(error) };
+    if (!isTaken) {
+      const problem = error instanceof Error ? error.message : String(error);
+      return { answered: false, problem, ...(isUntried(error) && { untried: true }) };
+    }
   }
   return {
     answered: false,
     problem: `a dry run in namespace ${namespace} that the hooks must reject went through`,
   };
 }
+
+const isUntried = (error: unknown): boolean =>
+  error instanceof KubeError &&
+  UNTRIED_STATUS.includes(error.statusCode) &&
+  !error.message.includes(FROM_A_HOOK);

@@ -1,4 +1,5 @@
 /** What the seed must be: its version, KKP, and who may install. */
+import { OTHER_HOOKS_CHECK } from './other-hooks.ts';
 import { describeQuestion } from './rights.ts';
 import { type Check, failure, ofRead, ok, some, warning } from './verdict.ts';
 
@@ -113,6 +114,7 @@ export const CLUSTER_CHECKS: readonly Check[] = [
             ),
       ),
   },
+  OTHER_HOOKS_CHECK,
   {
     id: 'not-installed-yet',
     group,

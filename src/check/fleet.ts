@@ -5,7 +5,7 @@ import { EXEMPT_UNTIL_ANNOTATION, isGuarded, type Resolution, resolveSettings } 
 import type { ClusterView } from '../kkp.ts';
 import type { KubernetesObject, PodSpec } from '../kubernetes.ts';
 import { explainReason } from '../reasons.ts';
-import { podSpecOf, readDeployment, readPod } from '../workload.ts';
+import { isEnding, podSpecOf, readDeployment, readPod } from '../workload.ts';
 import type { Snapshot, Workloads } from './snapshot.ts';
 import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
 
@@ -128,8 +128,8 @@ function judgeDrift(members: readonly Member[], { deployments, pods }: Workloads
   let isPodAtFault = false;
   for (const member of wanted) {
     const { namespace } = member.cluster;
-    const isHere = ({ metadata }: KubernetesObject): boolean =>
-      metadata?.namespace === namespace && metadata?.deletionTimestamp === undefined;
+    const isHere = (object: KubernetesObject): boolean =>
+      object.metadata?.namespace === namespace && !isEnding(object);
     for (const pod of pods.filter(isHere)) {
       const fault = faultOf(() => readPod(pod).spec ?? {}, member.resolution);
       if (fault === undefined) continue;

@@ -1,9 +1,18 @@
 /** Reads the snapshot that the checks judge. Whatever can't be read is a part of it. */
 import { randomUUID } from 'node:crypto';
-import { REGISTRATION_API, readConfigurations } from '../certs/publish.ts';
+import {
+  CONFIGURATION_KINDS,
+  type Configuration,
+  ENFORCED_HOOKS_NAME,
+  type EnforcedHooks,
+  HOOKS_NAME,
+  REGISTRATION_API,
+  readConfigurations,
+} from '../certs/publish.ts';
 import { type ProbeResult, sendProbe } from '../certs/send-probe.ts';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
 import { LEASE_NAME } from '../controller/start.ts';
+import { formatProblem, InputError } from '../input.ts';
 import {
   CLUSTER_NAMESPACE_PREFIX,
   type ClusterView,
@@ -12,14 +21,18 @@ import {
   viewCluster,
   viewSeed,
 } from '../kkp.ts';
-import { isStatus, type KubeClient } from '../kube/client.ts';
+import { isStatus, type KubeClient, KubeError } from '../kube/client.ts';
 import {
   type ConfigMap,
   type Deployment,
   type KubernetesObject,
+  ownText,
   type Pod,
   resourcePath,
+  type Secret,
 } from '../kubernetes.ts';
+import { readEnforcedHooks } from '../serve/enforced-hooks.ts';
+import { configuredFrom, servedFrom } from './deployment.ts';
 import { CA_SECRET, INSTALL_RIGHTS, type Question, questionsOf, RIGHTS } from './rights.ts';
 import type { Read, RolloutStatus, Snapshot } from './snapshot.ts';
 
@@ -30,6 +43,7 @@ export interface GatherOptions {
   /** Undefined: the one in the ConfigMap of the Deployment's name. */
   readonly config: Config | undefined;
   readonly pre: boolean;
+  /** By this machine's clock, for where kube-apiserver does not tell its own. */
   readonly nowMs: number;
 }
 
@@ -37,9 +51,12 @@ type Query = Readonly<Record<string, string>>;
 
 const KKP_API = `${KKP_GROUP}/v1`;
 const APP_LABEL = 'app.kubernetes.io/name=kkp-audit-webhook';
+const CONFIG_FILE = 'config.yaml';
+const ENFORCED_HOOKS_FILE = 'enforced-hooks.yaml';
 const PAGE_SIZE = 500;
 const TIMEOUT_MS = 10_000;
 const PROBES = 5;
+const PROBED_NAMESPACES = 5;
 const PARALLEL_QUESTIONS = 16;
 
 export async function gather(client: KubeClient, options: GatherOptions): Promise<Snapshot> {
@@ -52,7 +69,8 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     attempt(() => list<T>(resourcePath(groupVersion, resource, { namespace })));
 
   const deployment = await attempt(() => findDeployment(client, options));
-  const config = options.config ?? (await readConfig(client, namespace, deployment));
+  const files = await readFiles(client, namespace, deployment);
+  const { config, problems: configProblems } = await readConfig(options.config, files);
   const kkpNamespace = config.platform.namespace;
   const clusters = await attempt(async () =>
     (await list(resourcePath(KKP_API, 'clusters'))).map(viewCluster),
@@ -68,9 +86,13 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     ? (deployment.value.spec?.template?.spec?.serviceAccountName ?? 'default')
     : '';
   const namespaces = { own: namespace, kkp: kkpNamespace, default: 'default' };
+  let { nowMs } = options;
+  const onDate = (serverMs: number): void => {
+    nowMs = serverMs;
+  };
   // All at once: where nobody answers, each would wait for its own time to run out.
   const reads: Reads = {
-    version: attempt(() => get('/version')),
+    version: attempt(() => client.request('GET', '/version', { timeoutMs: TIMEOUT_MS, onDate })),
     admissionResources: resources(REGISTRATION_API),
     kkpResources: resources(KKP_API),
     kkpController: attempt(() =>
@@ -84,6 +106,7 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     seeds: attempt(async () =>
       (await list(resourcePath(KKP_API, 'seeds', { namespace: kkpNamespace }))).map(viewSeed),
     ),
+    configProblems,
     clusters,
     labelledNamespaces: attempt(async () =>
       (await list(resourcePath('v1', 'namespaces'), { labelSelector: `${ENFORCED_LABEL}=true` })).map(
@@ -97,6 +120,16 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
     networkPolicies: own('networking.k8s.io/v1', 'networkpolicies'),
     configurations: attempt(() => readConfigurations(client)),
     caSecret: attempt(() => get(resourcePath('v1', 'secrets', { namespace, name: CA_SECRET }))),
+    otherHooks: pre ? attempt(() => readOthers(list)) : NOT_LOOKED_AT,
+    clusterNamespaces: pre
+      ? attempt(async () =>
+          (await list(resourcePath('v1', 'namespaces')))
+            .filter(({ metadata }) => metadata?.name?.startsWith(CLUSTER_NAMESPACE_PREFIX))
+            .map(({ metadata }) => metadata?.labels ?? {}),
+        )
+      : NOT_LOOKED_AT,
+    enforcedHooks: files.found ? attempt(async () => readEntries(files.value)) : files,
+    servedCertificate: attempt(() => readServed(client, namespace, deployment)),
     lease: attempt(() =>
       get(resourcePath('coordination.k8s.io/v1', 'leases', { namespace, name: LEASE_NAME })),
     ),
@@ -117,7 +150,7 @@ export async function gather(client: KubeClient, options: GatherOptions): Promis
   const parts = await awaitAll(reads);
   // After the rest, which would be in its way.
   const probes = pre || !clusters.found ? undefined : await probe(client, clusters.value);
-  return { namespace, config, nowMs: options.nowMs, ...parts, probes };
+  return { namespace, config, nowMs, ...parts, probes };
 }
 
 type Part = Exclude<keyof Snapshot, 'namespace' | 'config' | 'nowMs' | 'probes'>;
@@ -151,6 +184,22 @@ async function listAll<T>(client: KubeClient, path: string, query: Query): Promi
   return items;
 }
 
+const NOT_LOOKED_AT = { found: false, missing: false, problem: 'it was not looked at' } as const;
+
+/** The configurations of hooks that are not ours. */
+async function readOthers(list: (path: string) => Promise<KubernetesObject[]>): Promise<Configuration[]> {
+  const all = CONFIGURATION_KINDS.map(async (kind) =>
+    (await list(resourcePath(REGISTRATION_API, `${kind}webhookconfigurations`))).map((object) => ({
+      kind,
+      name: object.metadata?.name ?? '',
+      object,
+    })),
+  );
+  return (await Promise.all(all))
+    .flat()
+    .filter(({ name }) => name !== HOOKS_NAME && name !== ENFORCED_HOOKS_NAME);
+}
+
 type OwnDeployment = Deployment & { readonly status?: RolloutStatus };
 
 async function findDeployment(
@@ -162,22 +211,72 @@ async function findDeployment(
   const path = resourcePath('apps/v1', 'deployments', { namespace });
   const [found] = await listAll<OwnDeployment>(client, path, { labelSelector: APP_LABEL });
   if (found === undefined)
-    throw new Error(`namespace ${namespace} has no Deployment with the label ${APP_LABEL}`);
+    throw new KubeError(`namespace ${namespace} has no Deployment with the label ${APP_LABEL}`, {
+      statusCode: 404,
+      reason: 'NotFound',
+    });
   return found;
 }
 
-/** What the replicas read themselves; its defaults where it can't be had. */
-async function readConfig(
+/** The files that the replicas read: the data of the ConfigMap that is mounted. */
+interface Files {
+  /** For messages. */
+  readonly place: string;
+  readonly data: NonNullable<ConfigMap['data']>;
+  /** Of the settings. */
+  readonly key: string;
+}
+
+async function readFiles(
   client: KubeClient,
   namespace: string,
   deployment: Read<Deployment>,
-): Promise<Config> {
-  const name = deployment.found ? deployment.value.metadata?.name : undefined;
-  if (name === undefined) return DEFAULT_CONFIG;
+): Promise<Read<Files>> {
+  if (!deployment.found) return deployment;
+  // As the chart has it.
+  const usual = { name: deployment.value.metadata?.name ?? '', key: CONFIG_FILE };
+  const { name, key } = configuredFrom(deployment.value) ?? usual;
   const path = resourcePath('v1', 'configmaps', { namespace, name });
-  const configMap = await attempt(() => client.request<ConfigMap>('GET', path));
-  const text = configMap.found ? configMap.value.data?.['config.yaml'] : undefined;
-  return text === undefined ? DEFAULT_CONFIG : parseConfig(text, `ConfigMap ${namespace}/${name}`);
+  return attempt(async () => {
+    const { data } = await client.request<ConfigMap>('GET', path, { timeoutMs: TIMEOUT_MS });
+    return { place: `ConfigMap ${namespace}/${name}`, data: data ?? {}, key };
+  });
+}
+
+/** What the replicas go by; the defaults where that can't be had, or is nothing to go by. */
+async function readConfig(
+  given: Config | undefined,
+  files: Read<Files>,
+): Promise<{ readonly config: Config; readonly problems: Snapshot['configProblems'] }> {
+  if (given !== undefined) return { config: given, problems: { found: true, value: [] } };
+  if (!files.found) return { config: DEFAULT_CONFIG, problems: files };
+  const { place, data, key } = files.value;
+  const text = ownText(data, key);
+  try {
+    if (text === undefined) throw new InputError([{ file: place, line: 0, field: key, text: 'is missing' }]);
+    return { config: await parseConfig(text, place), problems: { found: true, value: [] } };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { config: DEFAULT_CONFIG, problems: { found: true, value: error.problems.map(formatProblem) } };
+  }
+}
+
+function readEntries({ place, data }: Files): EnforcedHooks {
+  const text = ownText(data, ENFORCED_HOOKS_FILE);
+  if (text === undefined) throw new Error(`${place} has no ${ENFORCED_HOOKS_FILE}`);
+  return readEnforcedHooks(text, place);
+}
+
+async function readServed(
+  client: KubeClient,
+  namespace: string,
+  deployment: Read<Deployment>,
+): Promise<string> {
+  const from = deployment.found ? servedFrom(deployment.value) : undefined;
+  if (from === undefined) throw new Error('it is mounted from no Secret');
+  const path = resourcePath('v1', 'secrets', { namespace, name: from.name });
+  const { data } = await client.request<Secret>('GET', path, { timeoutMs: TIMEOUT_MS });
+  return Buffer.from(ownText(data, from.key) ?? '', 'base64').toString();
 }
 
 /** @returns the questions that were answered with no */
@@ -212,17 +311,29 @@ const asServiceAccount = ({ namespace, name }: { readonly namespace: string; rea
   groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
 });
 
+/** Tries the hooks, in the first namespace in which that can be done: those of some Clusters are not there (yet, or any more). */
 async function probe(
   client: KubeClient,
   clusters: readonly ClusterView[],
 ): Promise<ProbeResult[] | undefined> {
-  const cluster = clusters.find(
-    ({ deleting, namespace, namespaceGuessed }) =>
-      !deleting && !namespaceGuessed && namespace.startsWith(CLUSTER_NAMESPACE_PREFIX),
-  );
-  if (cluster === undefined) return undefined;
-  const results: ProbeResult[] = [];
-  for (let i = 0; i < PROBES; i++)
-    results.push(await sendProbe(client, cluster.namespace, randomUUID(), () => performance.now()));
+  const namespaces = clusters
+    .filter(
+      ({ deleting, namespace, namespaceGuessed }) =>
+        !deleting && !namespaceGuessed && namespace.startsWith(CLUSTER_NAMESPACE_PREFIX),
+    )
+    .map(({ namespace }) => namespace);
+  const send = (namespace: string): Promise<ProbeResult> =>
+    sendProbe(client, namespace, randomUUID(), () => performance.now());
+  let results: ProbeResult[] | undefined;
+  for (const namespace of namespaces.slice(0, PROBED_NAMESPACES)) {
+    const first = await send(namespace);
+    if (!first.answered && first.untried) {
+      results ??= [first];
+      continue;
+    }
+    results = [first];
+    while (results.length < PROBES) results.push(await send(namespace));
+    break;
+  }
   return results;
 }

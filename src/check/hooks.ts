@@ -1,40 +1,31 @@
 /** Whether kube-apiserver asks the hooks, believes them, and has a backstop for when they are away. */
-import { X509Certificate } from 'node:crypto';
-import { splitCertificates } from '../certs/authority.ts';
-import { type Configuration, ENFORCED_HOOKS_NAME, HOOKS_NAME, type WebhookEntry } from '../certs/publish.ts';
-import { ownText } from '../kubernetes.ts';
+import {
+  CONFIGURATION_KINDS,
+  type Configuration,
+  ENFORCED_HOOKS_NAME,
+  type EnforcedHooks,
+  HOOKS_NAME,
+  planEnforced,
+  type WebhookEntry,
+} from '../certs/publish.ts';
 import { HOOK_PATHS } from '../server.ts';
+import { CERTIFICATE_CHECKS } from './certificates.ts';
+import { entriesOf, ofHooks, REPAIR_CHART } from './registered.ts';
 import type { Snapshot } from './snapshot.ts';
 import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
 
 const group = 'hooks';
-const DAY_MS = 24 * 60 * 60 * 1000;
-const LIFE_FAILURE_DAYS = 7;
-const LIFE_WARNING_DAYS = 30;
 const MAX_TIMEOUT_SECONDS = 5;
 const SLOW_MS = 250;
 const TOO_SLOW_MS = 2500;
-const REPAIR_CHART = 'Upgrade the release, or install it again: the chart registers the hooks.';
 /** The kinds that the backstop judges; `deployments` is not there where a datacenter injects into pods only. */
 const BACKSTOP = ['pods', 'clusters', 'namespaces', 'configmaps', 'secrets'].map(
   (kind) => `${kind}.${HOOKS_NAME}`,
 );
 const OPTIONAL_BACKSTOP = [`deployments.${HOOKS_NAME}`];
 
-const entriesOf = (configurations: readonly Configuration[], name?: string): readonly WebhookEntry[] =>
-  configurations
-    .filter((configuration) => name === undefined || configuration.name === name)
-    .flatMap(({ object }) => object.webhooks ?? []);
-
 const pathOf = ({ clientConfig }: WebhookEntry): string =>
   clientConfig?.service?.path ?? URL.parse(clientConfig?.url ?? '')?.pathname ?? '';
-
-const ofHooks =
-  (judge: (configurations: readonly Configuration[], snapshot: Snapshot) => Verdict) =>
-  (snapshot: Snapshot): Verdict =>
-    ofRead(snapshot.configurations, 'the webhook configurations', (configurations) =>
-      judge(configurations, snapshot),
-    );
 
 export const HOOK_CHECKS: readonly Check[] = [
   {
@@ -88,22 +79,28 @@ export const HOOK_CHECKS: readonly Check[] = [
           );
     }),
   },
-  { id: 'ca-bundle', group, when: 'post', judge: ofHooks(judgeBundles) },
-  { id: 'ca-published', group, when: 'post', judge: ofHooks(judgePublished) },
-  { id: 'certificate-life', group, when: 'post', judge: ofHooks(judgeLife) },
+  ...CERTIFICATE_CHECKS,
   {
     id: 'dry-run',
     group,
     when: 'post',
-    judge: ({ probes }) => {
-      if (probes === undefined) return ok('there is no cluster yet to try a dry run with');
+    judge: ({ probes, clusters }) => {
+      if (probes === undefined)
+        return ofRead(clusters, 'Clusters, in the namespace of one of which a dry run is tried,', () =>
+          ok('there is no cluster yet to try a dry run with'),
+        );
       const failed = probes.find(({ answered }) => !answered);
       if (failed === undefined || failed.answered)
         return ok('a dry run through kube-apiserver is judged by the hooks');
-      return failure(
-        `the hooks do not answer: ${failed.problem}`,
-        'See the lines above, and the log of kube-apiserver for "failed calling webhook".',
-      );
+      return failed.untried
+        ? warning(
+            `whether the hooks answer could not be tried: ${failed.problem}`,
+            'Run this as somebody who may create ConfigMaps in the namespaces of clusters, and see that these are there; nothing is stored.',
+          )
+        : failure(
+            `the hooks do not answer: ${failed.problem}`,
+            'See the lines above, and the log of kube-apiserver for "failed calling webhook".',
+          );
     },
   },
   {
@@ -201,67 +198,10 @@ function judgeEndpoints(configurations: readonly Configuration[], { endpointSlic
   });
 }
 
-const bundleOf = ({ clientConfig }: WebhookEntry): string[] =>
-  splitCertificates(Buffer.from(clientConfig?.caBundle ?? '', 'base64').toString());
-
-function judgeBundles(configurations: readonly Configuration[], { nowMs }: Snapshot): Verdict {
-  const wayOut =
-    'The leader publishes the CA within seconds (or cert-manager\'s cainjector does): see its log for "can\'t be looked after now".';
-  const entries = entriesOf(configurations);
-  const empty = entries.filter((entry) => bundleOf(entry).length === 0);
-  if (empty.length > 0)
-    return failure(`no CA is published for ${some(empty.map(({ name }) => name))}`, wayOut);
-  const ended = entries.filter((entry) => bundleOf(entry).every((cert) => endOf(cert) < nowMs));
-  if (ended.length > 0)
-    return failure(`the published CA has ended for ${some(ended.map(({ name }) => name))}`, wayOut);
-  return entries.length === 0
-    ? failure('there is no hook to trust', REPAIR_CHART)
-    : ok('every hook trusts a CA that is valid');
-}
-
-/** For a CA of our own: what signs is what is trusted. */
-function judgePublished(configurations: readonly Configuration[], { caSecret }: Snapshot): Verdict {
-  return ofRead(
-    caSecret,
-    'the Secret of the own CA',
-    (secret) => {
-      const [ca] = splitCertificates(Buffer.from(ownText(secret.data, 'ca.crt') ?? '', 'base64').toString());
-      if (ca === undefined)
-        return failure(
-          `Secret ${secret.metadata?.name} holds no certificate in ca.crt`,
-          'The leader makes a new CA within seconds; see its log. Deleting the Secret is safe too.',
-        );
-      const distrusting = entriesOf(configurations).filter((entry) => !bundleOf(entry).includes(ca));
-      return distrusting.length === 0
-        ? ok('the CA that signs is the one that is trusted')
-        : failure(
-            `the CA that signs is not trusted by ${some(distrusting.map(({ name }) => name))}`,
-            'Something else writes caBundle: let no GitOps tool or cert-manager manage that field in mode self-managed.',
-          );
-    },
-    ok('certificates are not self-managed'),
-  );
-}
-
-function judgeLife(configurations: readonly Configuration[], { caSecret, nowMs }: Snapshot): Verdict {
-  const own = caSecret.found
-    ? splitCertificates(Buffer.from(ownText(caSecret.value.data, 'ca.crt') ?? '', 'base64').toString())
-    : [];
-  const published = entriesOf(configurations).map((entry) => Math.max(...bundleOf(entry).map(endOf)));
-  const endMs = own[0] === undefined ? Math.min(...published) : endOf(own[0]);
-  if (!Number.isFinite(endMs)) return failure('there is no certificate', 'See the lines above.');
-  const days = Math.floor((endMs - nowMs) / DAY_MS);
-  const text = `the CA is valid for ${days} more day(s)`;
-  const wayOut = caSecret.found
-    ? `The leader renews it 60 days before its end: see its log, or ask for it: kubectl annotate secret ${caSecret.value.metadata?.name} audit.kubermatic.k8c.io/rotate=now`
-    : "Renew it where it comes from: cert-manager's Certificate, or the Secret that is mounted.";
-  if (days < LIFE_FAILURE_DAYS) return failure(text, wayOut);
-  return days < LIFE_WARNING_DAYS ? warning(text, wayOut) : ok(text);
-}
-
-const endOf = (cert: string): number => new X509Certificate(cert).validToDate.getTime();
-
-function judgeEnforced(configurations: readonly Configuration[], { seeds }: Snapshot): Verdict {
+function judgeEnforced(
+  configurations: readonly Configuration[],
+  { seeds, enforcedHooks }: Snapshot,
+): Verdict {
   const kinds = configurations.filter(({ name }) => name === ENFORCED_HOOKS_NAME);
   if (kinds.length < 2)
     return failure(`the configurations ${ENFORCED_HOOKS_NAME} are not both there`, REPAIR_CHART);
@@ -279,11 +219,31 @@ function judgeEnforced(configurations: readonly Configuration[], { seeds }: Snap
     );
   // With the backstop there are no mutating ones: pods do not wait for an answer.
   if (kinds.some(({ kind, object }) => kind === 'validating' && (object.webhooks ?? []).length > 0))
-    return ok(`Fail is on for what is enforced (${entries.length} entries)`);
+    return ofRead(enforcedHooks, 'the entries for which Fail is to be on', (wanted) =>
+      compareEnforced(configurations, wanted),
+    );
   if (!enforces) return ok('no datacenter enforces audit logging, so Fail need not be on');
   return warning(
     'Fail is not on yet: while no replica answers, only the backstop holds',
     'The leader switches it on once a dry run was rejected: see its log for "failurePolicy Fail stays off", and that serve has --enforced-hooks.',
+  );
+}
+
+/** What is on, and what the leader would put there. */
+function compareEnforced(configurations: readonly Configuration[], wanted: EnforcedHooks): Verdict {
+  const entries = entriesOf(configurations, ENFORCED_HOOKS_NAME);
+  const names = entries.map(({ name }) => name);
+  const lost = CONFIGURATION_KINDS.flatMap((kind) => wanted[kind].map(({ name }) => String(name))).filter(
+    (name) => !names.includes(name),
+  );
+  const unlike = planEnforced(configurations, wanted).map(({ kind }) => kind);
+  if (lost.length + unlike.length === 0)
+    return ok(`Fail is on for what is enforced (${entries.length} entries)`);
+  return warning(
+    lost.length > 0
+      ? `Fail is not on in ${some(lost)}`
+      : `the ${unlike.join(' and ')} entries with Fail are not those of the chart`,
+    'The leader puts them back within a minute: see its log, and who else writes that configuration.',
   );
 }
 

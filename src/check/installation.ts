@@ -1,13 +1,14 @@
 /** What runs: replicas, their rights, their Lease, and whether anything keeps requests from them. */
-import type { ObjectMeta } from '../kubernetes.ts';
+import { isSelfManaged, type OwnDeployment, ofDeployment } from './deployment.ts';
 import { CA_SECRET, describeQuestion } from './rights.ts';
-import type { NetworkPolicy, NetworkPolicyRule, Snapshot } from './snapshot.ts';
-import { type Check, failure, ofRead, ok, some, warning } from './verdict.ts';
+import { type Labels, type Selector, selects } from './selector.ts';
+import type { Lease, NetworkPolicy, NetworkPolicyRule } from './snapshot.ts';
+import { type Check, failure, ofRead, ok, some, type Verdict, warning } from './verdict.ts';
 
 const group = 'installation';
 const HTTPS_PORT = 8443;
 const HTTPS_PORT_NAME = 'https';
-/** The clock of whoever runs the check may differ from the leader's. */
+/** The clock of kube-apiserver may differ from the leader's. */
 const CLOCK_TOLERANCE_MS = 60_000;
 const DEFAULT_LEASE_SECONDS = 15;
 
@@ -16,71 +17,76 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
     id: 'replicas',
     group,
     when: 'post',
-    judge: (snapshot) => {
-      const { deployment } = snapshot;
-      if (!deployment.found)
-        return failure(
-          `the Deployment of this software is not there: ${deployment.problem}`,
+    judge: ({ deployment, namespace }) =>
+      ofRead(
+        deployment,
+        'the Deployment of this software',
+        (found) => judgeReplicas(found, namespace),
+        failure(
+          `the Deployment of this software is not there${deployment.found ? '' : `: ${deployment.problem}`}`,
           'Give --namespace and --name of the release, or install the chart.',
-        );
-      const { spec, status } = deployment.value;
-      const [wanted, ready, updated] = [
-        spec?.replicas ?? 1,
-        status?.readyReplicas ?? 0,
-        status?.updatedReplicas ?? 0,
-      ];
-      const look = `See kubectl --namespace ${snapshot.namespace} describe pods, and the answer of /readyz in their logs.`;
-      if (ready === 0) return failure(`none of ${wanted} replica(s) is ready`, look);
-      if (ready < wanted || updated < wanted)
-        return warning(
-          `${ready} of ${wanted} replicas are ready, ${updated} are of the newest version`,
-          look,
-        );
-      if (wanted < 2)
-        return warning(
-          'there is one replica only: each update of it is a moment without an answer',
-          'Set replicaCount to 2 at least.',
-        );
-      return ok(`${ready} of ${wanted} replicas are ready`);
-    },
+        ),
+      ),
+  },
+  {
+    id: 'configuration',
+    group,
+    when: 'post',
+    judge: (snapshot) =>
+      ofDeployment(snapshot, 'by which settings it runs', () =>
+        ofRead(
+          snapshot.configProblems,
+          'the settings of the installation, for which the defaults are taken here,',
+          (problems) =>
+            problems.length === 0
+              ? ok('the settings are valid')
+              : failure(
+                  `the settings are not valid: ${some(problems)}; the other lines go by the defaults`,
+                  'Correct config in the values of the chart, and upgrade the release: until then no replica starts.',
+                ),
+          failure(
+            'the ConfigMap with the settings is not there, without which no replica starts',
+            'Upgrade the release: the chart makes it.',
+          ),
+        ),
+      ),
   },
   {
     id: 'disruption-budget',
     group,
     when: 'post',
-    judge: ({ disruptionBudgets, deployment }) =>
-      ofRead(disruptionBudgets, 'PodDisruptionBudgets', (budgets) => {
-        const labels = templateLabels(deployment);
-        const isOurs = (budget: unknown): boolean =>
-          selects(labels, (budget as { spec?: { selector?: Selector } }).spec?.selector);
-        return budgets.some(isOurs)
-          ? ok('a PodDisruptionBudget keeps replicas up while nodes are drained')
-          : warning(
-              'no PodDisruptionBudget covers the replicas: draining nodes may end all at once',
-              'Set podDisruptionBudget.enabled of the chart.',
-            );
-      }),
+    judge: (snapshot) =>
+      ofDeployment(snapshot, 'what is to be kept up', (deployment) =>
+        ofRead(snapshot.disruptionBudgets, 'PodDisruptionBudgets', (budgets) => {
+          const labels = templateLabels(deployment);
+          const isOurs = (budget: unknown): boolean =>
+            selects(labels, (budget as { spec?: { selector?: Selector } }).spec?.selector);
+          return budgets.some(isOurs)
+            ? ok('a PodDisruptionBudget keeps replicas up while nodes are drained')
+            : warning(
+                'no PodDisruptionBudget covers the replicas: draining nodes may end all at once',
+                'Set podDisruptionBudget.enabled of the chart.',
+              );
+        }),
+      ),
   },
   {
     id: 'rights',
     group,
     when: 'post',
-    judge: ({ missingRights, deployment, caSecret }) =>
-      deployment.found
-        ? ofRead(missingRights, 'the rights of the service account', (lacking) => {
-            // Granted only where the server has a CA of its own.
-            const missing = lacking.filter(({ name }) => name !== CA_SECRET || caSecret.found);
-            return missing.length === 0
-              ? ok('the service account has all the rights of docs/rbac.md')
-              : failure(
-                  `the service account may not: ${some(missing.map(describeQuestion))}`,
-                  'Upgrade the release with rbac.create, or bind the roles of docs/rbac.md.',
-                );
-          })
-        : warning(
-            'whose rights are to be looked at is not known without the Deployment',
-            'Give --namespace and --name of the release.',
-          ),
+    judge: (snapshot) =>
+      ofDeployment(snapshot, 'whose rights are to be looked at', (deployment) =>
+        ofRead(snapshot.missingRights, 'the rights of the service account', (lacking) => {
+          // Granted only where the server has a CA of its own.
+          const missing = lacking.filter(({ name }) => name !== CA_SECRET || isSelfManaged(deployment));
+          return missing.length === 0
+            ? ok('the service account has all the rights of docs/rbac.md')
+            : failure(
+                `the service account may not: ${some(missing.map(describeQuestion))}`,
+                'Upgrade the release with rbac.create, or bind the roles of docs/rbac.md.',
+              );
+        }),
+      ),
   },
   {
     id: 'leader',
@@ -90,17 +96,7 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
       ofRead(
         lease,
         'the Lease',
-        ({ spec }) => {
-          const wayOut =
-            'See the logs of the replicas for "the Lease cannot be used"; without a leader nothing is labelled, repaired or rotated.';
-          const holder = spec?.holderIdentity ?? '';
-          if (holder === '') return failure('no replica leads', wayOut);
-          const agoMs = nowMs - Date.parse(spec?.renewTime ?? '');
-          const limitMs = (spec?.leaseDurationSeconds ?? DEFAULT_LEASE_SECONDS) * 1000 + CLOCK_TOLERANCE_MS;
-          return agoMs <= limitMs
-            ? ok(`${holder.replace(/_[0-9a-f-]{36}$/, '')} leads`)
-            : failure(`the last leader was heard of ${Math.round(agoMs / 1000)} s ago`, wayOut);
-        },
+        (found) => judgeLeader(found, nowMs),
         failure(
           'there is no Lease: no replica has ever led',
           'See the logs of the replicas, and that serve runs without --no-controller.',
@@ -111,26 +107,67 @@ export const INSTALLATION_CHECKS: readonly Check[] = [
     id: 'network-policies',
     group,
     when: 'post',
-    judge: ({ networkPolicies, deployment }) =>
-      ofRead(networkPolicies, 'NetworkPolicies', (policies) => {
-        const labels = templateLabels(deployment);
-        const ours = policies.filter(({ spec }) => selects(labels, spec?.podSelector ?? {}));
-        for (const { type, rules, port, problem } of DIRECTIONS) {
-          const restricting = ours.filter((policy) => typesOf(policy).includes(type));
-          if (
-            restricting.length === 0 ||
-            restricting.some((policy) => rules(policy).some((rule) => allows(rule, port)))
-          )
-            continue;
-          return failure(
-            `NetworkPolicies keep ${problem}: ${some(restricting.map(({ metadata }) => metadata?.name ?? ''))}`,
-            `Add a rule that allows it, or set networkPolicy.enabled of the chart, which makes one.`,
-          );
-        }
-        return ok('no NetworkPolicy is in the way');
-      }),
+    judge: (snapshot) =>
+      ofDeployment(snapshot, 'which NetworkPolicies count', (deployment) =>
+        ofRead(snapshot.networkPolicies, 'NetworkPolicies', (policies) =>
+          judgeNetwork(policies, templateLabels(deployment)),
+        ),
+      ),
   },
 ];
+
+function judgeLeader({ spec }: Lease, nowMs: number): Verdict {
+  const wayOut =
+    'See the logs of the replicas for "the Lease cannot be used"; without a leader nothing is labelled, repaired or rotated.';
+  const holder = (spec?.holderIdentity ?? '').replace(/_[0-9a-f-]{36}$/, '');
+  if (holder === '') return failure('no replica leads', wayOut);
+  const agoMs = nowMs - Date.parse(spec?.renewTime ?? '');
+  if (Number.isNaN(agoMs)) return failure(`${holder} has the Lease, which says no time of renewal`, wayOut);
+  if (agoMs < -CLOCK_TOLERANCE_MS)
+    return warning(
+      `the clock of ${holder}, which leads, is ${Math.round(-agoMs / 1000)} s ahead, so that whether it still does can't be told`,
+      'Set the clocks of the nodes right.',
+    );
+  const limitMs = (spec?.leaseDurationSeconds ?? DEFAULT_LEASE_SECONDS) * 1000 + CLOCK_TOLERANCE_MS;
+  return agoMs <= limitMs
+    ? ok(`${holder} leads`)
+    : failure(`the last leader was heard of ${Math.round(agoMs / 1000)} s ago`, wayOut);
+}
+
+function judgeReplicas({ spec, status }: OwnDeployment, namespace: string): Verdict {
+  const [wanted, ready, updated] = [
+    spec?.replicas ?? 1,
+    status?.readyReplicas ?? 0,
+    status?.updatedReplicas ?? 0,
+  ];
+  const look = `See kubectl --namespace ${namespace} describe pods, and the answer of /readyz in their logs.`;
+  if (ready === 0) return failure(`none of ${wanted} replica(s) is ready`, look);
+  if (ready < wanted || updated < wanted)
+    return warning(`${ready} of ${wanted} replicas are ready, ${updated} are of the newest version`, look);
+  if (wanted < 2)
+    return warning(
+      'there is one replica only: each update of it is a moment without an answer',
+      'Set replicaCount to 2 at least.',
+    );
+  return ok(`${ready} of ${wanted} replicas are ready`);
+}
+
+function judgeNetwork(policies: readonly NetworkPolicy[], labels: Labels): Verdict {
+  const ours = policies.filter(({ spec }) => selects(labels, spec?.podSelector ?? {}));
+  for (const { type, rules, port, problem } of DIRECTIONS) {
+    const restricting = ours.filter((policy) => typesOf(policy).includes(type));
+    if (
+      restricting.length === 0 ||
+      restricting.some((policy) => rules(policy).some((rule) => allows(rule, port)))
+    )
+      continue;
+    return failure(
+      `NetworkPolicies keep ${problem}: ${some(restricting.map(({ metadata }) => metadata?.name ?? ''))}`,
+      `Add a rule that allows it, or set networkPolicy.enabled of the chart, which makes one.`,
+    );
+  }
+  return ok('no NetworkPolicy is in the way');
+}
 
 const DIRECTIONS: readonly {
   readonly type: string;
@@ -166,33 +203,4 @@ function allows({ ports }: NetworkPolicyRule, wanted: number | undefined): boole
   });
 }
 
-interface Selector {
-  readonly matchLabels?: Readonly<Record<string, string>>;
-  readonly matchExpressions?: readonly {
-    readonly key: string;
-    readonly operator: string;
-    readonly values?: readonly string[];
-  }[];
-}
-
-type Labels = NonNullable<ObjectMeta['labels']>;
-
-/** Empty where there is no Deployment: then only what selects every pod concerns us. */
-const templateLabels = (deployment: Snapshot['deployment']): Labels =>
-  (deployment.found ? deployment.value.spec?.template?.metadata?.labels : undefined) ?? {};
-
-/** As Kubernetes reads a label selector; an empty one selects everything, none selects nothing. */
-export function selects(labels: Labels, selector: Selector | undefined): boolean {
-  if (selector === undefined) return false;
-  const equal = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
-  return (
-    equal &&
-    (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-      const value = labels[key];
-      if (operator === 'Exists') return value !== undefined;
-      if (operator === 'DoesNotExist') return value === undefined;
-      if (operator === 'In') return value !== undefined && values.includes(value);
-      return value === undefined || !values.includes(value);
-    })
-  );
-}
+const templateLabels = ({ spec }: OwnDeployment): Labels => spec?.template?.metadata?.labels ?? {};

@@ -73,18 +73,36 @@ export const RIGHTS: readonly Right[] = [
   right('default', 'events.k8s.io', 'events', ['create', 'get', 'patch']),
 ];
 
-/** What whoever installs the chart must be able to create. */
+/** Helm looks whether an object is there before it makes it. */
+const MAKE = ['get', 'create'];
+/** Nobody may grant by a role what they may not do themselves, unless by these verbs. */
+const GRANT = [...MAKE, 'escalate', 'bind'];
+
+const grants = (where: Where): Right[] => [
+  right(where, 'rbac.authorization.k8s.io', 'roles', GRANT),
+  right(where, 'rbac.authorization.k8s.io', 'rolebindings', MAKE),
+];
+
+/** What whoever installs the chart, and one day uninstalls it, must be able to do. A test holds it equal to what the chart renders. */
 export const INSTALL_RIGHTS: readonly Right[] = [
-  right('everywhere', 'admissionregistration.k8s.io', 'mutatingwebhookconfigurations', ['create']),
-  right('everywhere', 'admissionregistration.k8s.io', 'validatingwebhookconfigurations', ['create']),
-  right('everywhere', 'admissionregistration.k8s.io', 'validatingadmissionpolicies', ['create']),
-  right('everywhere', 'admissionregistration.k8s.io', 'validatingadmissionpolicybindings', ['create']),
-  right('everywhere', 'rbac.authorization.k8s.io', 'clusterroles', ['create', 'escalate']),
-  right('everywhere', 'rbac.authorization.k8s.io', 'clusterrolebindings', ['create']),
-  right('kkp', 'rbac.authorization.k8s.io', 'roles', ['create', 'escalate']),
-  right('own', 'apps', 'deployments', ['create']),
-  right('own', '', 'secrets', ['create']),
-  right('own', '', 'services', ['create']),
+  right('everywhere', 'admissionregistration.k8s.io', 'mutatingwebhookconfigurations', MAKE),
+  right('everywhere', 'admissionregistration.k8s.io', 'validatingwebhookconfigurations', MAKE),
+  right('everywhere', 'admissionregistration.k8s.io', 'validatingadmissionpolicies', MAKE),
+  right('everywhere', 'admissionregistration.k8s.io', 'validatingadmissionpolicybindings', MAKE),
+  right('everywhere', 'rbac.authorization.k8s.io', 'clusterroles', GRANT),
+  right('everywhere', 'rbac.authorization.k8s.io', 'clusterrolebindings', MAKE),
+  ...grants('own'),
+  ...grants('kkp'),
+  ...grants('default'),
+  right('own', 'apps', 'deployments', MAKE),
+  right('own', 'batch', 'jobs', MAKE),
+  right('own', 'networking.k8s.io', 'networkpolicies', MAKE),
+  right('own', 'policy', 'poddisruptionbudgets', MAKE),
+  right('own', '', 'configmaps', MAKE),
+  right('own', '', 'serviceaccounts', MAKE),
+  right('own', '', 'services', MAKE),
+  // Helm keeps the release itself in Secrets.
+  right('own', '', 'secrets', [...MAKE, 'list', 'update']),
 ];
 
 /** One verb on one name, as a SubjectAccessReview asks for it. */
@@ -100,7 +118,7 @@ export function questionsOf(
   rights: readonly Right[],
   namespaces: Readonly<Record<Exclude<Where, 'everywhere'>, string>>,
 ): Question[] {
-  return rights.flatMap(({ where, group, resource, names, verbs }) =>
+  const all = rights.flatMap(({ where, group, resource, names, verbs }) =>
     (names.length === 0 ? [''] : names).flatMap((name) =>
       verbs.map((verb) => ({
         namespace: where === 'everywhere' ? '' : namespaces[where],
@@ -111,6 +129,8 @@ export function questionsOf(
       })),
     ),
   );
+  // Two of the namespaces may be the same.
+  return [...new Map(all.map((question) => [describeQuestion(question), question])).values()];
 }
 
 export const describeQuestion = ({ namespace, group, resource, name, verb }: Question): string =>

@@ -1,11 +1,12 @@
 /** What `check` looks at, read once: each part is there, or why it could not be read. The checks judge it without talking to anybody. */
 
-import type { Configuration } from '../certs/publish.ts';
+import type { Configuration, EnforcedHooks } from '../certs/publish.ts';
 import type { ProbeResult } from '../certs/send-probe.ts';
 import type { Config } from '../config.ts';
 import type { ClusterView, SeedView } from '../kkp.ts';
 import type { Deployment, JsonObject, KubernetesObject, Pod, Secret } from '../kubernetes.ts';
 import type { Question } from './rights.ts';
+import type { Labels, Selector } from './selector.ts';
 
 /** A part of the cluster, or why it could not be read; `missing` where the API server says that there is none. */
 export type Read<T> =
@@ -47,14 +48,7 @@ export interface NetworkPolicyRule {
 
 export interface NetworkPolicy extends KubernetesObject {
   readonly spec?: {
-    readonly podSelector?: {
-      readonly matchLabels?: Readonly<Record<string, string>>;
-      readonly matchExpressions?: readonly {
-        readonly key: string;
-        readonly operator: string;
-        readonly values?: readonly string[];
-      }[];
-    };
+    readonly podSelector?: Selector;
     readonly policyTypes?: readonly string[];
     readonly ingress?: readonly NetworkPolicyRule[];
     readonly egress?: readonly NetworkPolicyRule[];
@@ -80,8 +74,11 @@ export interface Workloads {
 export interface Snapshot {
   /** Where this software is, or is to be. */
   readonly namespace: string;
+  /** The defaults where what the installation goes by can't be read or is not valid. */
   readonly config: Config;
-  /** By this machine's clock. */
+  /** Each place in the settings of the installation that is not valid, and what is expected there. */
+  readonly configProblems: Read<readonly string[]>;
+  /** By kube-apiserver's clock; by this machine's where it does not answer. */
   readonly nowMs: number;
   readonly version: Read<{ readonly major?: string; readonly minor?: string; readonly gitVersion?: string }>;
   /** Resources of admissionregistration.k8s.io/v1 and kubermatic.k8c.io/v1. */
@@ -98,7 +95,16 @@ export interface Snapshot {
   readonly endpointSlices: Read<readonly EndpointSlice[]>;
   readonly networkPolicies: Read<readonly NetworkPolicy[]>;
   readonly configurations: Read<readonly Configuration[]>;
+  /** Those that are not ours; only for `--pre`. */
+  readonly otherHooks: Read<readonly Configuration[]>;
+  /** Labels of the namespaces of clusters; only for `--pre`. */
+  readonly clusterNamespaces: Read<readonly Labels[]>;
+  /** What the leader is to put into the configurations for what is enforced. */
+  readonly enforcedHooks: Read<EnforcedHooks>;
+  /** Of the own CA; it may be there although it is no longer used. */
   readonly caSecret: Read<Secret>;
+  /** PEM, where it is mounted: not where each replica makes its own. */
+  readonly servedCertificate: Read<string>;
   readonly lease: Read<Lease>;
   readonly policies: Read<readonly AdmissionPolicy[]>;
   readonly bindings: Read<readonly PolicyBinding[]>;

@@ -1,11 +1,10 @@
 /** `check`: whether the seed is fit for this software (`--pre`), and whether an installation does its work; each line with its way out. */
-import { homedir } from 'node:os';
-import path from 'node:path';
 import { Command, Option } from 'commander';
 import { type CheckResult, runChecks, worstOf } from '../check/checks.ts';
 import type { CheckStatus } from '../check/verdict.ts';
+import { InputError } from '../input.ts';
 import type { CliIo } from './io.ts';
-import { loadConfig, openClient } from './source.ts';
+import { defaultKubeconfig, loadConfig, openClient } from './source.ts';
 import { type Paint, paintFor, printable, type Style } from './table.ts';
 
 interface CheckOptions {
@@ -28,7 +27,7 @@ const MARKS: Readonly<Record<CheckStatus, readonly [string, Style]>> = {
 export function checkCommand(io: CliIo): Command {
   return new Command('check')
     .description(
-      'Say whether the installation does its work, and the way out where it does not. Exits with 0 where all is well, 1 with warnings, 2 with failures.',
+      'Say whether the installation does its work, and the way out where it does not. Exits with 0 where all is well, 1 with warnings, 2 with failures, 3 where it could not run.',
     )
     .option('--pre', 'before the installation: whether the seed is fit for it', false)
     .option(
@@ -40,7 +39,7 @@ export function checkCommand(io: CliIo): Command {
     .option('--config <file>', 'settings of the software (default: those of the installation)')
     .option(
       '--kubeconfig <file>',
-      'of the seed (default: $KUBECONFIG, the cluster around this pod, or ~/.kube/config)',
+      'of the seed (default: those in $KUBECONFIG, the cluster around this pod, or ~/.kube/config)',
     )
     .option('--context <name>', 'context of the kubeconfig (default: its current one)')
     .addOption(new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text'))
@@ -51,7 +50,10 @@ async function check(options: CheckOptions, io: CliIo): Promise<void> {
   const { pre, namespace, name } = options;
   const config = options.config === undefined ? undefined : await loadConfig(options.config, io);
   const client = await openClient(findCluster(options, io), io.env);
-  if (client === undefined) throw new Error('no cluster was found');
+  if (client === undefined) {
+    const text = 'check looks at a running seed: name one by --kubeconfig';
+    throw new InputError([{ file: 'command line', line: 0, field: '', text }]);
+  }
   try {
     const { gather } = await import('../check/gather.ts');
     const snapshot = await gather(client, { namespace, name, config, pre, nowMs: Date.now() });
@@ -71,13 +73,10 @@ async function check(options: CheckOptions, io: CliIo): Promise<void> {
 /** Inside a pod the cluster around it, as `serve` takes it; else what kubectl would take. */
 function findCluster(
   { kubeconfig, context }: CheckOptions,
-  io: CliIo,
-): { kubeconfig?: string; context?: string } {
-  const file = kubeconfig ?? (io.env.KUBECONFIG || undefined);
-  const home = io.env.KUBERNETES_SERVICE_HOST
-    ? undefined
-    : path.join(io.env.HOME ?? homedir(), '.kube', 'config');
-  const found = file ?? home;
+  { env }: CliIo,
+): Parameters<typeof openClient>[0] {
+  const isAround = Boolean(env.KUBERNETES_SERVICE_HOST) && !env.KUBECONFIG;
+  const found = kubeconfig ?? (isAround ? undefined : defaultKubeconfig(env));
   return { ...(found !== undefined && { kubeconfig: found }), ...(context !== undefined && { context }) };
 }
 

@@ -2,8 +2,6 @@
  * `exempt`: break-glass. Takes a Cluster out of the enforcement for some hours, in the name of whoever the kubeconfig is for, by annotations of
  * the Cluster; the admission hooks judge whether that person may. It ends by the clock, and with `--end`.
  */
-import { homedir } from 'node:os';
-import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import {
   EXEMPTION_ANNOTATIONS,
@@ -16,7 +14,7 @@ import { InputError } from '../input.ts';
 import { KKP_GROUP } from '../kkp.ts';
 import type { KubernetesObject } from '../kubernetes.ts';
 import type { CliIo } from './io.ts';
-import { openClient } from './source.ts';
+import { defaultKubeconfig, openClient } from './source.ts';
 import { paintFor, printable, table } from './table.ts';
 
 interface ExemptOptions {
@@ -57,7 +55,7 @@ export function exemptCommand(io: CliIo): Command {
     .option('--dry-run', 'ask whether it would be granted, and store nothing')
     .option(
       '--kubeconfig <file>',
-      'of the seed, and of who you are (default: $KUBECONFIG, else ~/.kube/config)',
+      'of the seed, and of who you are (default: those in $KUBECONFIG, else ~/.kube/config)',
     )
     .option('--context <name>', 'context of the kubeconfig (default: its current one)')
     .addOption(
@@ -77,8 +75,7 @@ function parseDuration(value: string): number {
 
 async function exempt(cluster: string, options: ExemptOptions, io: CliIo): Promise<void> {
   const annotations = planAnnotations(options, Date.now());
-  const kubeconfig =
-    options.kubeconfig ?? (io.env.KUBECONFIG || path.join(io.env.HOME ?? homedir(), '.kube', 'config'));
+  const kubeconfig = options.kubeconfig ?? defaultKubeconfig(io.env);
   const { context } = options;
   const client = await openClient({ kubeconfig, ...(context !== undefined && { context }) }, {});
   try {

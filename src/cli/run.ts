@@ -18,6 +18,8 @@ const COMMANDS: Readonly<Record<string, (io: CliIo) => Promise<Command>>> = {
 };
 
 const EXIT_BAD_INPUT = 1;
+/** Of commands whose own 1 says something else: could not run at all. */
+const EXIT_NOT_RUN: ReadonlyMap<string, number> = new Map([['check', 3]]);
 
 /**
  * Runs a command.
@@ -41,10 +43,15 @@ export async function run(argv: readonly string[], io: CliIo): Promise<void> {
     if (argv.length === 0) program.help();
     await program.parseAsync([...argv], { from: 'user' });
   } catch (error) {
-    if (error instanceof CommanderError) io.setExitCode(error.exitCode);
+    const own = EXIT_NOT_RUN.get(name);
+    if (error instanceof CommanderError) io.setExitCode(error.exitCode === 0 ? 0 : (own ?? error.exitCode));
     else if (isExpected(error)) {
       io.stderr.write(`${error.message}\n`);
-      io.setExitCode(EXIT_BAD_INPUT);
+      io.setExitCode(own ?? EXIT_BAD_INPUT);
+    } else if (own !== undefined && error instanceof Error) {
+      // Node ends with 1 after an error that nobody caught.
+      io.stderr.write(`${error.stack}\n`);
+      io.setExitCode(own);
     } else throw error;
   }
 }

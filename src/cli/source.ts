@@ -1,5 +1,7 @@
 /** Where commands get the state from: a folder of files, or a Kubernetes cluster; one way to say which for all of them. */
 import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, DEFAULT_CONFIG, parseConfig } from '../config.ts';
@@ -55,8 +57,22 @@ export async function readInput(file: string, io: Pick<CliIo, 'stdin'>): Promise
 export const loadConfig = async (file: string | undefined, io: Pick<CliIo, 'stdin'>): Promise<Config> =>
   file === undefined ? DEFAULT_CONFIG : parseConfig(await readInput(file, io), file);
 
+/** What kubectl would take: the files that $KUBECONFIG lists, which count as one, else the one in the home folder. */
+export function defaultKubeconfig(env: CliIo['env']): readonly string[] {
+  const listed = (env.KUBECONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
+  return listed.length > 0 ? listed : [path.join(env.HOME ?? homedir(), '.kube', 'config')];
+}
+
+interface ClusterOptions extends Omit<SourceOptions, 'kubeconfig'> {
+  /** Several count as one. */
+  readonly kubeconfig?: string | readonly string[];
+}
+
 /** The client of the cluster that the options or the pod's environment name, or undefined where none does. */
-export async function openClient(options: SourceOptions, env: CliIo['env']): Promise<KubeClient | undefined> {
+export async function openClient(
+  options: ClusterOptions,
+  env: CliIo['env'],
+): Promise<KubeClient | undefined> {
   if (options.state !== undefined) return undefined;
   if (options.kubeconfig === undefined && !env.KUBERNETES_SERVICE_HOST) return undefined;
   // Only loaded where a cluster is asked for.

@@ -13,7 +13,7 @@ import { ENFORCED_LABEL } from '../kkp.ts';
 import type { ConfigMap, Deployment, KubernetesObject, Pod, Secret } from '../kubernetes.ts';
 import { readPolicy } from '../policy/index.ts';
 import type { ReasonCode } from '../reasons.ts';
-import { podSpecOf, readDeployment, readPod } from '../workload.ts';
+import { isEnding, podSpecOf, readDeployment, readPod } from '../workload.ts';
 
 /** On the template: a new value rolls the pods. */
 export const RESTARTED_ANNOTATION = 'audit.kubermatic.k8c.io/restarted-for';
@@ -172,19 +172,18 @@ export function viewPod(object: KubernetesObject, resolution: Resolution | undef
   const judged = judgeSafely(resolution, () => ({
     codes: findIneffective(readPod(object).spec ?? {}, resolution as Resolution).map(({ code }) => code),
   }));
-  const { phase, conditions } = (object as { status?: PodStatus }).status ?? {};
+  const { conditions } = (object as { status?: PodStatus }).status ?? {};
   return {
     ...metaOf(object),
     key: judged.key,
     codes: judged.codes,
     hasSidecar: hasSidecar((object as Pod).spec),
     ready: conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false,
-    ending: isDeleting(object) || phase === 'Succeeded' || phase === 'Failed',
+    ending: isEnding(object),
   };
 }
 
 interface PodStatus {
-  readonly phase?: string;
   readonly conditions?: readonly { readonly type?: string; readonly status?: string }[];
 }
 

@@ -23,6 +23,8 @@ export interface RequestOptions {
   readonly timeoutMs?: number;
   /** A longer answer is an error (`ResponseTooLarge`) and is not read to its end; 32 MiB by default. */
   readonly maxBodyBytes?: number;
+  /** Called with the API server's clock as the answer has it, to the second. */
+  readonly onDate?: (serverMs: number) => void;
 }
 
 export interface LinesOptions {
@@ -126,6 +128,8 @@ export class KubeClient {
     const what = `${method} ${path}`;
     try {
       const answer = await this.#send(method, path, options, deadline.signal);
+      const serverMs = Date.parse(String(answer.headers.date));
+      if (!Number.isNaN(serverMs)) options.onDate?.(serverMs);
       const body = await readAll(what, answer.body, options.maxBodyBytes ?? MAX_BODY_BYTES);
       return parseBody(what, answer, body) as T;
     } catch (error) {

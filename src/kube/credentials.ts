@@ -6,9 +6,9 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type Clock, systemClock } from '../clock.ts';
-import { InputError } from '../input.ts';
+import { InputError, type InputProblem } from '../input.ts';
 import type { Credentials, Headers, Identity, TlsOptions } from './identity.ts';
-import { parseKubeconfig, type Section } from './kubeconfig.ts';
+import { Kubeconfig, parseKubeconfig, type Section } from './kubeconfig.ts';
 import { findPlugin, type Plugin } from './plugin.ts';
 
 /** Bound service account tokens live an hour and are replaced after 80 % of it; client-go reads as often. */
@@ -47,26 +47,53 @@ export function inClusterCredentials(
 
 /**
  * The user of a kubeconfig's context.
+ * @param files the kubeconfig, or several that count as one, of which some need not exist (as in kubectl's $KUBECONFIG)
  * @param context its current one by default
  * @throws {InputError} with file, line and field
  */
 export async function loadKubeconfig(
-  file: string,
+  files: string | readonly string[],
   options: { readonly context?: string; readonly clock?: Clock } = {},
 ): Promise<Credentials> {
-  const text = await readFile(file, 'utf8').catch((error: Error) => {
-    throw new InputError([
-      { file, line: 0, field: '', text: `the kubeconfig cannot be read: ${error.message}` },
-    ]);
-  });
-  const config = parseKubeconfig(text, file);
-  const contextName = options.context ?? config.text('current-context');
-  if (contextName === undefined) throw config.error('current-context', 'is missing; name the context to use');
+  const config = await readKubeconfig(typeof files === 'string' ? [files] : files);
+  const contextName =
+    options.context ?? config.requiredText('current-context', 'is missing; name the context to use');
   const context = config.named('contexts', contextName, 'context', 'current-context');
-  const cluster = config.named('clusters', context.requiredText('cluster'), 'cluster', 'contexts');
+  const clusterName = context.requiredText('cluster');
+  const cluster = config.named('clusters', clusterName, 'cluster', 'contexts');
   const userName = context.text('user');
   const user = userName === undefined ? undefined : config.named('users', userName, 'user', 'contexts');
-  return new KubeconfigCredentials(text, contextName, cluster, user, options.clock ?? systemClock);
+  const chosen = {
+    'current-context': contextName,
+    contexts: [{ name: contextName, context: context.value }],
+    clusters: [{ name: clusterName, cluster: cluster.value }],
+    users: user === undefined ? [] : [{ name: userName, user: user.value }],
+  };
+  return new KubeconfigCredentials(
+    JSON.stringify(chosen),
+    contextName,
+    cluster,
+    user,
+    options.clock ?? systemClock,
+  );
+}
+
+async function readKubeconfig(files: readonly string[]): Promise<Kubeconfig> {
+  const missing: InputProblem[] = [];
+  const read = async (file: string): Promise<Section[]> => {
+    try {
+      return [parseKubeconfig(await readFile(file, 'utf8'), file)];
+    } catch (error) {
+      if (!(error instanceof Error) || error instanceof InputError) throw error;
+      const problem = { file, line: 0, field: '', text: `the kubeconfig cannot be read: ${error.message}` };
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw new InputError([problem]);
+      missing.push(problem);
+      return [];
+    }
+  };
+  const [first, ...others] = (await Promise.all(files.map(read))).flat();
+  if (first === undefined) throw new InputError(missing);
+  return new Kubeconfig([first, ...others]);
 }
 
 class KubeconfigCredentials implements Credentials {

@@ -61,15 +61,49 @@ export class Section {
     return value === undefined ? undefined : path.resolve(path.dirname(this.file), value);
   }
 
-  /** The part called `key` of the entry with that name. */
-  named(list: string, name: string, key: string, wantedBy: string): Section {
+  /** The part called `key` of the entry with that name; undefined where there is no such entry. */
+  find(list: string, name: string, key: string): Section | undefined {
     const entries = this.get(list);
-    const index = Array.isArray(entries)
-      ? entries.findIndex((entry) => isJsonObject(entry) && entry.name === name)
-      : -1;
-    const entry = Array.isArray(entries) ? entries[index] : undefined;
-    const value = isJsonObject(entry) ? entry[key] : undefined;
+    if (!Array.isArray(entries)) return undefined;
+    const index = entries.findIndex((entry) => isJsonObject(entry) && entry.name === name);
+    const entry = entries[index];
+    if (!isJsonObject(entry)) return undefined;
+    const value = entry[key];
     if (isJsonObject(value)) return new Section(this.#document, [list, index, key], value);
-    throw this.error(index < 0 ? wantedBy : list, `${list} has no ${key} ${JSON.stringify(name)}`);
+    throw this.error(list, noSuch(list, name, key));
+  }
+}
+
+const noSuch = (list: string, name: string, key: string): string =>
+  `${list} has no ${key} ${JSON.stringify(name)}`;
+
+/** One kubeconfig, or several that count as one: as in kubectl, what the first of them says goes, and an entry is taken whole. */
+export class Kubeconfig {
+  readonly #files: readonly [Section, ...Section[]];
+
+  constructor(files: readonly [Section, ...Section[]]) {
+    this.#files = files;
+  }
+
+  /** @throws {InputError} where no file has it */
+  requiredText(key: string, problem: string): string {
+    for (const file of this.#files) {
+      const value = file.text(key);
+      if (value !== undefined) return value;
+    }
+    throw this.#files[0].error(key, problem);
+  }
+
+  /**
+   * The part called `key` of the entry with that name.
+   * @param wantedBy the field that names it
+   * @throws {InputError} where no file has it
+   */
+  named(list: string, name: string, key: string, wantedBy: string): Section {
+    for (const file of this.#files) {
+      const found = file.find(list, name, key);
+      if (found !== undefined) return found;
+    }
+    throw this.#files[0].error(wantedBy, noSuch(list, name, key));
   }
 }

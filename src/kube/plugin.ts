@@ -22,7 +22,7 @@ interface Filled {
 
 /**
  * The plugin of a user; undefined where the user has none.
- * @param text the kubeconfig
+ * @param text a kubeconfig with what the context names
  * @param context its name
  * @throws {InputError}
  */

@@ -144,6 +144,12 @@ const FAULTS: readonly [string, string, 'warning' | 'failure', Change][] = [
     'warning',
     (snapshot) => changeDeployment(snapshot, { replicas: 1 }, { readyReplicas: 1, updatedReplicas: 1 }),
   ],
+  [
+    'settings are not valid',
+    'configuration',
+    'failure',
+    () => ({ configProblems: found(['ConfigMap x: defaults.mode: must be one of']) }),
+  ],
   ['no PodDisruptionBudget', 'disruption-budget', 'warning', () => ({ disruptionBudgets: found([]) })],
   [
     'a right is missing',
@@ -264,6 +270,21 @@ const FAULTS: readonly [string, string, 'warning' | 'failure', Change][] = [
     (snapshot) => ({ nowMs: snapshot.nowMs + 155 * DAY_MS }),
   ],
   [
+    'the certificate that is mounted can not be looked at',
+    'served-certificate',
+    'warning',
+    (snapshot) =>
+      changeDeployment(snapshot, {
+        template: { spec: { containers: [{ name: 'webhook', args: ['serve', '--tls-cert=/tls.crt'] }] } },
+      }),
+  ],
+  [
+    'a dry run can not be tried',
+    'dry-run',
+    'warning',
+    () => ({ probes: [{ answered: false, untried: true, problem: '403' }] }),
+  ],
+  [
     'a dry run is not judged',
     'dry-run',
     'failure',
@@ -276,6 +297,13 @@ const FAULTS: readonly [string, string, 'warning' | 'failure', Change][] = [
     'enforced-hooks',
     'warning',
     (snapshot) => changeEntries(snapshot, (entry, name) => (name.startsWith('enforced.') ? [] : [entry])),
+  ],
+  [
+    'Fail is not on for all',
+    'enforced-hooks',
+    'warning',
+    (snapshot) =>
+      changeEntries(snapshot, (entry) => (entry.name.startsWith('enforced-validate-secrets') ? [] : [entry])),
   ],
   [
     'somebody made Fail Ignore',
@@ -388,8 +416,8 @@ describe('check', { skip }, () => {
   let client: KubeClient;
   let healthy: Snapshot;
 
-  const take = (pre = false) =>
-    gather(client, {
+  const take = (pre = false, as = client) =>
+    gather(as, {
       namespace: RELEASE.namespace,
       name: undefined,
       config: undefined,
@@ -535,6 +563,36 @@ describe('check', { skip }, () => {
       assert.notEqual(result?.wayOut, '');
     });
   }
+
+  test('somebody who may read Clusters and Seeds alone is told what that person can not be told, and no failure', async () => {
+    const reader = { user: 'rita' };
+    const metadata = { name: 'readers' };
+    const roles = '/apis/rbac.authorization.k8s.io/v1';
+    const rules = [{ apiGroups: ['kubermatic.k8c.io'], resources: ['clusters', 'seeds'], verbs: ['list'] }];
+    await seed.client.request('POST', `${roles}/clusterroles`, { metadata, rules });
+    await seed.client.request('POST', `${roles}/clusterrolebindings`, {
+      metadata,
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'readers' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: reader.user }],
+    });
+    const own = new KubeClient(await loadKubeconfig(seed.kubeconfigFor(reader)));
+    try {
+      const taken = await take(false, own);
+      const results = runChecks(taken, false);
+      const statusOf = (id: string) => results.find((result) => result.id === id)?.status;
+      assert.deepEqual(
+        results.filter(({ status }) => status === 'failure'),
+        [],
+      );
+      for (const id of ['replicas', 'configuration', 'disruption-budget', 'network-policies', 'ca-published'])
+        assert.equal(statusOf(id), 'warning', id);
+      const dryRun = results.find(({ id }) => id === 'dry-run');
+      assert.equal(dryRun?.status, 'warning');
+      assert.match(dryRun.text, /could not be tried: .*"rita" cannot create resource "configmaps"/);
+    } finally {
+      await own.close();
+    }
+  });
 
   test('a role that was taken away, a NetworkPolicy, and replicas that end are found on the cluster itself', async () => {
     const ids = async () => problems(runChecks(await take(), false)).map((each) => each.id);

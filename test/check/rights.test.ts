@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { selects } from '../../src/check/installation.ts';
-import { describeQuestion, questionsOf, RIGHTS } from '../../src/check/rights.ts';
+import { describeQuestion, INSTALL_RIGHTS, questionsOf, RIGHTS } from '../../src/check/rights.ts';
 import { FULL_NAME, RELEASE, renderChart, skipWithoutHelm } from '../support/helm.ts';
 
 interface Rule {
@@ -37,23 +36,22 @@ describe('rights', { skip: await skipWithoutHelm('the roles that the chart rende
     const asked = questionsOf(RIGHTS, NAMESPACES).map(describeQuestion);
     assert.deepEqual([...new Set(asked)].sort(), [...new Set(granted)].sort());
   });
+
+  test('check --pre asks for just what it takes to make what the chart renders', async () => {
+    const made = (await renderChart()).flatMap(({ apiVersion = '', kind = '', metadata }) => {
+      const verbs = ['get', 'create', ...(/^(Cluster)?Role$/.test(kind) ? ['escalate', 'bind'] : [])];
+      const group = apiVersion.includes('/') ? apiVersion.replace(/\/.*/, '') : '';
+      const resource = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
+      const namespace = metadata?.namespace ?? '';
+      return verbs.map((verb) => describeQuestion({ namespace, group, resource, name: '', verb }));
+    });
+    const helm = ['get', 'create', 'list', 'update'].map((verb) => `${verb} secrets in ${NAMESPACES.own}`);
+    const asked = questionsOf(INSTALL_RIGHTS, NAMESPACES).map(describeQuestion);
+    assert.deepEqual(asked.sort(), [...new Set([...made, ...helm])].sort());
+  });
 });
 
-const labels = { app: 'a', tier: 'b' };
-for (const [name, selector, expected] of [
-  ['none', undefined, false],
-  ['empty', {}, true],
-  ['equal', { matchLabels: { app: 'a' } }, true],
-  ['different', { matchLabels: { app: 'a', tier: 'c' } }, false],
-  ['In', { matchExpressions: [{ key: 'app', operator: 'In', values: ['x', 'a'] }] }, true],
-  ['NotIn', { matchExpressions: [{ key: 'app', operator: 'NotIn', values: ['a'] }] }, false],
-  [
-    'NotIn of what is not there',
-    { matchExpressions: [{ key: 'zone', operator: 'NotIn', values: ['a'] }] },
-    true,
-  ],
-  ['Exists', { matchExpressions: [{ key: 'zone', operator: 'Exists' }] }, false],
-  ['DoesNotExist', { matchExpressions: [{ key: 'zone', operator: 'DoesNotExist' }] }, true],
-] as const) {
-  test(`a label selector, ${name}`, () => assert.equal(selects(labels, selector), expected));
-}
+test('nothing is asked twice where namespaces are the same', () => {
+  const asked = questionsOf(INSTALL_RIGHTS, { own: 'a', kkp: 'a', default: 'a' }).map(describeQuestion);
+  assert.equal(new Set(asked).size, asked.length);
+});

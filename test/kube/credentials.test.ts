@@ -87,6 +87,38 @@ test('another context than the current one', async (t) => {
   assert.deepEqual(await headersOf(credentials), {});
 });
 
+test('of several kubeconfigs the first counts that says something, and paths are relative to the one that says them', async (t) => {
+  const contexts = {
+    contexts: [{ name: 'one', context: { cluster: 'far', user: 'v' } }],
+    clusters: null,
+    users: [],
+  };
+  const first = await kubeconfig(t, { rest: contexts });
+  const second = await kubeconfig(
+    t,
+    {
+      rest: {
+        'current-context': 'two',
+        clusters: [{ name: 'far', cluster: { server: 'https://far:6443' } }],
+        users: [{ name: 'v', user: { tokenFile: 'token' } }],
+      },
+    },
+    { token: 'abc' },
+  );
+  const third = await kubeconfig(t, {
+    rest: { clusters: [{ name: 'far', cluster: { server: 'https://farther' } }] },
+  });
+  const none = path.join(path.dirname(first), 'none');
+  const credentials = await loadKubeconfig([none, first, second, third]);
+  assert.equal(credentials.server.host, 'far:6443');
+  assert.deepEqual(await headersOf(credentials), { authorization: 'Bearer abc' });
+  assert.match(
+    await refusal(loadKubeconfig([first, none])),
+    /^config:\d+: contexts: clusters has no cluster "far"$/,
+  );
+  assert.match(await refusal(loadKubeconfig([none, `${none}2`])), /^none: .*cannot be read.*\nnone2: /);
+});
+
 test('a token file is read again: after a minute, at once when refused, and its last content serves while it is away', async (t) => {
   const clock = new FakeClock();
   const file = await kubeconfig(t, { user: { tokenFile: 'token', token: 'older' } }, { token: 'one\n' });

@@ -146,7 +146,7 @@ function judgeReplicas({ spec, status }: OwnDeployment, namespace: string): Verd
     return warning(`${ready} of ${wanted} replicas are ready, ${updated} are of the newest version`, look);
   if (wanted < 2)
     return warning(
-      'there is one replica only: each update of it is a moment without an answer',
+      'there is one replica only: while its node is drained, or it has crashed, nobody answers',
       'Set replicaCount to 2 at least.',
     );
   return ok(`${ready} of ${wanted} replicas are ready`);

@@ -74,6 +74,25 @@ const positive: JsonObject = { type: 'integer', minimum: 1 };
 const flag: JsonObject = { type: 'boolean' };
 const size: JsonObject = { type: 'string', pattern: '^[0-9]+([kKmMgG][bB]?)?$' };
 
+const OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
+const HEX = '[0-9a-fA-F]{1,4}';
+/** Where "::" stands for the rest: one way to write it for each number of groups before it. */
+const SHORT_IPV6 = [1, 2, 3, 4, 5, 6].map((before) => `(${HEX}:){1,${before}}(:${HEX}){1,${7 - before}}`);
+const IPV6 = [`(${HEX}:){7}${HEX}`, `(${HEX}:){1,7}:`, ...SHORT_IPV6, `:((:${HEX}){1,7}|:)`].join('|');
+/** A range of addresses as a NetworkPolicy takes it; the chart's values are held to it too. */
+export const CIDR_SCHEMA: JsonObject = {
+  type: 'string',
+  pattern: `^(${OCTET}(\\.${OCTET}){3}/(3[0-2]|[12]?[0-9])|(${IPV6})/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$`,
+};
+const namespace: JsonObject = { type: 'string', pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$', maxLength: 63 };
+
+/** What a text should be, where the pattern would tell a person little. */
+const MEANINGS: ReadonlyMap<unknown, string> = new Map([
+  [size.pattern, 'must be a size such as 512k or 8M'],
+  [CIDR_SCHEMA.pattern, 'must be a range of addresses such as 10.0.0.0/8 or fd00::/8'],
+  [namespace.pattern, 'must be the name of a namespace: small letters, digits and "-"'],
+]);
+
 const DATACENTER_SCHEMA = object({
   mode: oneOf('enforce', 'warn', 'audit'),
   injection: oneOf('auto', 'deployment', 'pod'),
@@ -89,7 +108,7 @@ const DATACENTER_SCHEMA = object({
   egress: {
     type: 'array',
     items: {
-      ...object({ cidr: text, port: { type: 'integer', minimum: 1, maximum: 65535 } }),
+      ...object({ cidr: CIDR_SCHEMA, port: { type: 'integer', minimum: 1, maximum: 65535 } }),
       required: ['cidr', 'port'],
     },
   },
@@ -103,7 +122,7 @@ const DATACENTER_SCHEMA = object({
 
 /** JSON Schema of the file: every field may be left out. */
 export const CONFIG_SCHEMA = object({
-  platform: object({ namespace: { type: 'string', minLength: 1 }, groups: texts, users: texts }),
+  platform: object({ namespace, groups: texts, users: texts }),
   defaults: DATACENTER_SCHEMA,
   datacenters: { type: 'object', additionalProperties: DATACENTER_SCHEMA },
 });
@@ -175,7 +194,7 @@ export async function parseConfig(content: string, file: string): Promise<Config
         const allowed: unknown = error.params.allowedValues;
         const expected = Array.isArray(allowed)
           ? `must be one of ${JSON.stringify(allowed)}`
-          : (error.message ?? 'is not valid');
+          : (MEANINGS.get(error.params.pattern) ?? error.message ?? 'is not valid');
         return document.problem(names, expected);
       }),
     );

@@ -43,6 +43,36 @@ datacenters:
     assert.equal(({} as { mode?: string }).mode, undefined);
   });
 
+  const CIDRS: readonly (readonly [cidr: string, isOne: boolean])[] = [
+    ['10.0.0.0/8', true],
+    ['0.0.0.0/0', true],
+    ['255.255.255.255/32', true],
+    ['::/0', true],
+    ['::1/128', true],
+    ['fd00::/8', true],
+    ['2001:db8:1:2:3:4:5:6/64', true],
+    ['2001:db8:1:2:3:4:5::/112', true],
+    ['2001:db8::1:0:0:1/128', true],
+    ['FE80::1/10', true],
+    ['10.0.0.1', false],
+    ['999.0.0.0/8', false],
+    ['10.0.0.0/33', false],
+    ['10.0.0/8', false],
+    ['fd00::/129', false],
+    ['fd00::1::/64', false],
+    ['1:2:3:4:5:6:7:8:9/64', false],
+    ['1:2:3:4:5:6:7/64', false],
+    ['12345::/16', false],
+    ['10.0.0.0/8 ', false],
+    ['', false],
+  ];
+  for (const [cidr, isOne] of CIDRS)
+    test(`${JSON.stringify(cidr)} is ${isOne ? 'a' : 'no'} range of addresses`, async () => {
+      const text = JSON.stringify({ defaults: { egress: [{ cidr, port: 1 }] } });
+      if (isOne) assert.equal((await parseConfig(text, 'c')).defaults.egress[0]?.cidr, cidr);
+      else assert.match((await problemsOf(text)).join('\n'), /egress\[0\]\.cidr: must be a range/);
+    });
+
   const rows: [what: string, text: string, ...problems: RegExp[]][] = [
     ['an unknown key', 'defaults:\n  modus: warn', /^config\.yaml:2: defaults\.modus: no such setting/],
     [
@@ -68,7 +98,17 @@ datacenters:
     [
       'a size that is none',
       'defaults:\n  input:\n    bufferMaxSize: big',
-      /^config\.yaml:3: defaults\.input\.bufferMaxSize: /,
+      /^config\.yaml:3: defaults\.input\.bufferMaxSize: must be a size such as 512k or 8M$/,
+    ],
+    [
+      'a name where a range of addresses is due',
+      'defaults:\n  egress:\n    - { cidr: example.com, port: 1 }',
+      /^config\.yaml:3: defaults\.egress\[0\]\.cidr: must be a range of addresses such as 10\.0\.0\.0\/8/,
+    ],
+    [
+      'a namespace that is none',
+      'platform:\n  namespace: A_b',
+      /^config\.yaml:2: platform\.namespace: must be the name of a namespace/,
     ],
     [
       'an element of a list',

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { load } from 'js-yaml';
+import { parseAllDocuments } from 'yaml';
 import { CONFIG_SCHEMA, DEFAULT_CONFIG, parseConfig } from '../../src/config.ts';
 import type { JsonObject } from '../../src/kubernetes.ts';
 import { HOOK_PATHS } from '../../src/server.ts';
@@ -15,6 +16,7 @@ import {
   type Manifest,
   RELEASE,
   renderChart,
+  renderChartText,
   skipWithoutHelm,
 } from '../support/helm.ts';
 import { generate } from './generate.ts';
@@ -92,6 +94,15 @@ describe('the chart', { skip }, () => {
       ['a misspelt setting of traces', { tracing: { endpont: 'http://collector:4318' } }],
       ['a collector that is no address', { tracing: { endpoint: 'collector:4318' } }],
       ['a share over 1', { tracing: { samplingRatio: 10 } }],
+      [
+        'a misspelt selector, which would be everybody',
+        { networkPolicy: { metricsFrom: [{ namespaceSelector: { matchLabel: { a: 'b' } } }] } },
+      ],
+      ['a misspelt affinity', { affinity: { podAntiAffinity: { requiredDuringScheduling: [] } } }],
+      [
+        'a volume of no source, which would be an empty one',
+        { server: { extraVolumes: [{ name: 'ca', secrett: { secretName: 'ca' } }] } },
+      ],
     ] as const)
       test(`${version}: refuses ${what}`, async () => {
         const args = ['template', RELEASE.name, CHART];
@@ -101,6 +112,66 @@ describe('the chart', { skip }, () => {
         assert.match(stderr, new RegExp(key));
       });
   }
+
+  test('quotes every text that YAML would read as something else', async () => {
+    const render = async (names: Record<string, string>) => {
+      const {
+        full = '',
+        namespace = '',
+        name = '',
+        account = '',
+        platform = '',
+        backend = '',
+        image = '',
+      } = names;
+      const values = {
+        ...EVERYTHING,
+        fullnameOverride: full,
+        nameOverride: name,
+        serviceAccount: { name: account },
+        config: { platform: { namespace: platform } },
+        image: { repository: image, tag: '20' },
+        rbac: { webhookBackendSecrets: [{ namespace: backend, name: 'siem' }] },
+        serviceMonitor: { enabled: true, interval: '0' },
+        nodeSelector: { pool: 'on' },
+      };
+      const read = (text: string): Manifest[] =>
+        // Kubernetes reads YAML 1.1, which has more numbers and truths than 1.2.
+        parseAllDocuments(text, { version: '1.1', merge: false }).map((document) => document.toJS());
+      return read(await renderChartText(values, { namespace })).map((manifest) => {
+        const data = (manifest.kind === 'ConfigMap' ? manifest.data : {}) as Record<string, string>;
+        const files = Object.entries(data).map(([file, content]) => [file, read(content)]);
+        return JSON.stringify({ ...manifest, data: files }).replace(/"checksum\/config":"\w+"/, '');
+      });
+    };
+    const NAMES = ['namespace', 'full', 'name', 'account', 'platform', 'backend', 'image'];
+    const name = (...names: string[]) =>
+      Object.fromEntries(NAMES.map((key, index) => [key, names[index] ?? '']));
+    const plain = name(
+      'a-namespace',
+      'a-full-name',
+      'a-name',
+      'an-account',
+      'a-platform',
+      'a-backend',
+      'an-image',
+    );
+    const expected = await render(plain);
+    assert.match(expected.join(), /"interval":"0"/);
+    assert.match(expected.join(), /"nodeSelector":\{"pool":"on"\}/);
+    for (const odd of [
+      name('123', 'true', '1.2', '456', '1e3', '0x1f', '190'),
+      name('1e3', 'null', '1_0', '1.5', '0o7', '08', '59'),
+      name('0b1', 'on', 'Off', 'true', 'null', 'no', '1'),
+    ])
+      for (const [index, text] of (await render(odd)).entries()) {
+        const renamed = NAMES.reduce(
+          (renaming, key) => renaming.replaceAll(plain[key] ?? '', odd[key] ?? ''),
+          expected[index] ?? '',
+        );
+        assert.equal(text, renamed);
+      }
+  });
 
   test('wants the name of the Secret where certificates come from one', async () => {
     await assert.rejects(renderChart({ tls: { mode: 'secret' } }), /tls\.secretName/);

@@ -1,5 +1,5 @@
 /**
- * What in the chart is made from something else: the schema of `config`, the flags that CEL has to know, and the README.
+ * What in the chart is made from something else: the schema of `config` and of ranges of addresses, the flags that CEL has to know, and the README.
  * `node test/chart/generate.ts` writes it anew, and a test holds it equal.
  */
 import { execFile } from 'node:child_process';
@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BOOLEAN_FLAGS } from '../../src/audit/kube-apiserver-flags.ts';
-import { CONFIG_SCHEMA } from '../../src/config.ts';
+import { CIDR_SCHEMA, CONFIG_SCHEMA } from '../../src/config.ts';
 import type { JsonObject } from '../../src/kubernetes.ts';
 import { ensureBinaries } from '../support/binaries.ts';
 import { CHART } from '../support/helm.ts';
@@ -23,6 +23,7 @@ export async function generate(): Promise<Readonly<Record<string, string>>> {
   config.required = ['platform'];
   platform.required = Object.keys(platform.properties as JsonObject);
   schema.properties.config = config;
+  schema.definitions.cidr = CIDR_SCHEMA;
   const { 'helm-docs': helmDocs } = await ensureBinaries(['helm-docs']);
   const readme = await runFile(helmDocs, ['--dry-run', '--sort-values-order=file', '--log-level=error'], {
     cwd: CHART,

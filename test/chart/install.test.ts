@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { run } from '../../src/cli/run.ts';
 import type { JsonObject, KubernetesObject } from '../../src/kubernetes.ts';
+import { removeFolder, temporaryFolder } from '../support/children.ts';
 import { ALL_PROGRAMS, type ControlPlane, startControlPlane } from '../support/controlplane.ts';
 import {
   CHART,
@@ -146,6 +149,41 @@ for (const version of HELM_VERSIONS)
       await check();
       await runHelm('rollback', '2', '--wait');
       await check();
+    });
+
+    test('is upgraded as the documentation says, also to a chart with a section more', async () => {
+      const text = readFileSync(join(CHART, '..', '..', 'docs', 'upgrade.md'), 'utf8');
+      const [, flags = ''] = /^ {4}helm upgrade audit \S+ --namespace \S+ (.*) --wait$/m.exec(text) ?? [];
+      const folder = temporaryFolder();
+      try {
+        const next = join(folder, 'next');
+        cpSync(CHART, next, { recursive: true });
+        const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+        schema.required.push('next');
+        schema.properties.next = { type: 'object' };
+        writeFileSync(join(next, 'values.schema.json'), JSON.stringify(schema));
+        const values = readFileSync(join(CHART, 'values.yaml'), 'utf8');
+        writeFileSync(join(next, 'values.yaml'), `${values}\nnext: { level: 1 }\n`);
+        await runHelm('upgrade', CHART, '--wait', '--set=webhooks.timeoutSeconds=3');
+        const manifest = await runHelm('upgrade', next, flags, '--dry-run=server');
+        assert.match(manifest, /timeoutSeconds: 3/);
+        // As it says too.
+        await assert.rejects(runHelm('upgrade', next, '--reuse-values', '--dry-run=server'), /next/);
+      } finally {
+        removeFolder(folder);
+      }
+    });
+
+    test('has the hooks with Fail where the documentation says to take them away', async () => {
+      const text = readFileSync(join(CHART, '..', '..', 'docs', 'uninstall.md'), 'utf8');
+      const [, args = ''] = /^ {4}kubectl (delete \S*webhookconfiguration \S+)$/m.exec(text) ?? [];
+      const { code, stdout, stderr } = await seed.kubectl([...args.split(' '), '--dry-run=server']);
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(
+        stdout.match(/\w+webhookconfiguration\S* "enforced\.\S+" deleted/g)?.length,
+        2,
+        stdout,
+      );
     });
 
     test('takes its hooks and labels away as the Job that uninstalls may', async () => {

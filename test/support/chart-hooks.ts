@@ -21,6 +21,8 @@ export interface Registration {
   readonly ca?: string;
   /** Instead of the chart's Ignore. */
   readonly failurePolicy?: 'Fail';
+  /** More of the chart's values. */
+  readonly values?: JsonObject;
 }
 
 /**
@@ -30,11 +32,11 @@ export interface Registration {
 export async function registerChart(
   client: ApiClient,
   what: 'webhooks' | 'backstop',
-  { url, ca, failurePolicy }: Registration = { url: NOWHERE },
+  { url, ca, failurePolicy, values }: Registration = { url: NOWHERE },
 ): Promise<() => Promise<void>> {
   const isWanted = (kind: string): boolean => kind.endsWith('WebhookConfiguration') === (what === 'webhooks');
   const created: string[] = [];
-  for (const manifest of await renderChart({ webhooks: { url } })) {
+  for (const manifest of await renderChart({ ...values, webhooks: { url } })) {
     const plural = PLURALS[manifest.kind ?? ''];
     if (plural === undefined || !isWanted(manifest.kind ?? '')) continue;
     const hooks = (manifest.webhooks ?? []) as JsonObject[];

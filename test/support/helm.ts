@@ -62,6 +62,21 @@ export const RELEASE = { name: 'audit', namespace: 'kkp-audit-webhook' } as cons
 export const FULL_NAME = 'audit-kkp-audit-webhook';
 
 /**
+ * Renders the chart as the text that Kubernetes gets to read.
+ * @throws {Error} with what Helm says
+ */
+export async function renderChartText(
+  values: JsonObject = {},
+  options: { readonly version?: HelmVersion; readonly namespace?: string } = {},
+): Promise<string> {
+  const { version = 'helm3', namespace = RELEASE.namespace } = options;
+  const args = ['template', RELEASE.name, CHART, '--namespace', namespace];
+  const { code, stdout, stderr } = await helm(version, args, { values });
+  if (code !== 0) throw new Error(`helm template: ${stderr}`);
+  return stdout;
+}
+
+/**
  * Renders the chart.
  * @throws {Error} with what Helm says
  */
@@ -69,10 +84,8 @@ export async function renderChart(
   values: JsonObject = {},
   version: HelmVersion = 'helm3',
 ): Promise<Manifest[]> {
-  const args = ['template', RELEASE.name, CHART, '--namespace', RELEASE.namespace];
-  const { code, stdout, stderr } = await helm(version, args, { values });
-  if (code !== 0) throw new Error(`helm template: ${stderr}`);
-  return loadAll(stdout).filter((manifest) => manifest !== null && manifest !== undefined) as Manifest[];
+  const manifests = loadAll(await renderChartText(values, { version }));
+  return manifests.filter((manifest) => manifest !== null && manifest !== undefined) as Manifest[];
 }
 
 /** The only object of a kind and name. */

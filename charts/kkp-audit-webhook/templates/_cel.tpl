@@ -211,9 +211,9 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 (?:{{ range $i, $repository := $repositories | uniq }}{{ if $i }}|{{ end }}{{ include "kkp-audit-webhook.cel.quoteMeta" $repository }}{{ end }})(?::[^:/@]*)?(?:@.*)?
 {{- end }}
 
-{{/* A text as part of a regular expression in a CEL string. */}}
+{{/* A text as part of a regular expression in a CEL string. "^" and "\" mean more in a class, and "'" would end the string. */}}
 {{- define "kkp-audit-webhook.cel.quoteMeta" -}}
-{{ regexReplaceAll "[^A-Za-z0-9/_-]" . "[$0]" }}
+{{ regexReplaceAll "[^A-Za-z0-9/_-]" . "[$0]" | replace "[^]" "\\\\^" | replace "[\\]" "\\\\\\\\" | replace "[']" "\\'" }}
 {{- end }}
 
 {{/* The options of the defaults and of every datacenter, as a list. */}}

@@ -53,9 +53,38 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if and .Values.tls.secretName (ne .Values.tls.mode "secret") }}{{ fail (printf "tls.secretName is for tls.mode secret, and tls.mode is %s" .Values.tls.mode) }}{{ end }}
 {{- end }}
 
+{{/* The Certificate whose Secret has the CA that kube-apiserver is to believe, as cert-manager's CA injector wants it: namespace/name. */}}
+{{- define "kkp-audit-webhook.caCertificate" -}}
+{{ .Release.Namespace }}/{{ include "kkp-audit-webhook.fullname" . }}-{{ ternary "tls" "root" (not (empty .Values.tls.certManager.issuerRef)) }}
+{{- end }}
+
+{{/* Seconds of a duration such as "1h30m"; the schema has seen to its form. */}}
+{{- define "kkp-audit-webhook.seconds" -}}
+{{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 1e-3 "us" 1e-6 "ns" 1e-9 }}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 }}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" . | float64) (get $units (regexFind "[a-z]+" .))) }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
+
+{{/* Fails where cert-manager would refuse the life time, or where an alert would never be quiet. */}}
+{{- define "kkp-audit-webhook.checkLifeTime" -}}
+{{- $duration := include "kkp-audit-webhook.seconds" .Values.tls.certManager.duration | float64 }}
+{{- $renewBefore := include "kkp-audit-webhook.seconds" .Values.tls.certManager.renewBefore | float64 }}
+{{- if ge $renewBefore $duration }}
+{{- fail (printf "tls.certManager.renewBefore (%s) must be shorter than tls.certManager.duration (%s)" .Values.tls.certManager.renewBefore .Values.tls.certManager.duration) }}
+{{- end }}
+{{- if lt $duration 3600.0 }}{{ fail "tls.certManager.duration must be 1h at least, which cert-manager asks for" }}{{ end }}
+{{- if lt $renewBefore 300.0 }}{{ fail "tls.certManager.renewBefore must be 5m at least, which cert-manager asks for" }}{{ end }}
+{{- if and .Values.prometheusRule.enabled (le $renewBefore 604800.0) }}
+{{- fail (printf "tls.certManager.renewBefore (%s) must be longer than 168h where prometheusRule.enabled is true: KkpAuditWebhookCertificateExpiring fires for a certificate that has a week left" .Values.tls.certManager.renewBefore) }}
+{{- end }}
+{{- end }}
+
 {{/* The host of webhooks.url: a name, or an address without brackets. */}}
 {{- define "kkp-audit-webhook.urlHost" -}}
-{{ regexReplaceAll ":[0-9]+$" (urlParse .Values.webhooks.url).host "" | trimPrefix "[" | trimSuffix "]" }}
+{{ regexReplaceAll ":[0-9]+$" (urlParse (.Values.webhooks.url | default "")).host "" | trimPrefix "[" | trimSuffix "]" }}
 {{- end }}
 
 {{/*

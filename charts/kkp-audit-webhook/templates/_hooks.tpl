@@ -19,10 +19,10 @@ and reinvocationPolicy. An entry with failurePolicy Fail holds only for what car
   admissionReviewVersions: [v1]
   clientConfig:
     {{- if .root.Values.webhooks.url }}
-    url: {{ printf "%s%s" (trimSuffix "/" .root.Values.webhooks.url) .path }}
+    url: {{ printf "%s%s" (trimSuffix "/" .root.Values.webhooks.url) .path | quote }}
     {{- else }}
     service:
-      name: {{ include "kkp-audit-webhook.fullname" .root }}
+      name: {{ include "kkp-audit-webhook.fullname" .root | quote }}
       namespace: {{ .root.Release.Namespace | quote }}
       path: {{ .path }}
       port: {{ .root.Values.service.port }}
@@ -64,10 +64,10 @@ and reinvocationPolicy. An entry with failurePolicy Fail holds only for what car
 has(request.namespace) && request.namespace.startsWith('cluster-')
 {{- end }}
 
-{{/* CEL: whoever writes is one whose writes are never rejected: KKP, Kubernetes' own controllers, and this software. */}}
+{{/* CEL: whoever writes is one whose writes are never rejected: KKP, Kubernetes' own controllers, and this software. What JSON is, CEL reads alike. */}}
 {{- define "kkp-audit-webhook.cel.isPlatform" -}}
-request.userInfo.username in {{ append .Values.config.platform.users (include "kkp-audit-webhook.user" .) | uniq | toJson | replace "\"" "'" }}
-|| request.userInfo.?groups.orValue([]).exists(g, g in {{ .Values.config.platform.groups | toJson | replace "\"" "'" }})
+request.userInfo.username in {{ append .Values.config.platform.users (include "kkp-audit-webhook.user" .) | uniq | toJson }}
+|| request.userInfo.?groups.orValue([]).exists(g, g in {{ .Values.config.platform.groups | toJson }})
 {{- end }}
 
 {{/* CEL: this software's own writer; its empty patches are there to reach the hooks. */}}

@@ -149,27 +149,31 @@ export class FluentBitSyntaxError extends Error {
 
 /**
  * Reads the classic format as fluent-bit does: sections, indented keys with values up to the end of the line, `#` comments on lines of their
- * own, `@` commands ignored here.
+ * own, `@` commands ignored here. A key ends at a space, not at a tab alone; an indented `[` begins a group, whose keys are not the section's.
  * @throws {FluentBitSyntaxError} with the line
  */
 export function parseFluentBit(text: string): Section[] {
   const sections: { name: string; entries: [string, string][] }[] = [];
   for (const [index, raw] of text.split('\n').entries()) {
     const line = raw.replace(/\r$/, '');
+    const refuse = (problem: string): never => {
+      throw new FluentBitSyntaxError(`line ${index + 1}: ${problem}`);
+    };
+    // C ends a text at the first NUL, and takes the others off the ends of a value.
+    if (CONTROL.test(line)) refuse('it has a control character');
     if (/^[ \t]*(#|$)/.test(line) || line.startsWith('@')) continue;
     const header = /^\[([^\]]+)\][ \t]*$/.exec(line);
     if (header !== null) {
       sections.push({ name: (header[1] ?? '').toUpperCase(), entries: [] });
       continue;
     }
-    const entry = /^[ \t]+([^ \t]+)[ \t]+([\s\S]*[^ \t])/.exec(line);
+    const entry = /^[ \t]+([^ \t]+)\t* [ \t]*([\s\S]*[^ \t])/.exec(line);
     const section = sections.at(-1);
-    if (entry === null || section === undefined) {
-      throw new FluentBitSyntaxError(
-        `line ${index + 1}: expected [SECTION] or an indented key and its value`,
-      );
-    }
-    section.entries.push([entry[1] ?? '', entry[2] ?? '']);
+    if (entry === null || section === undefined)
+      return refuse('expected [SECTION] or an indented key, a space and its value');
+    const [, key = '', value = ''] = entry;
+    if (key.startsWith('[')) refuse('it begins a group');
+    section.entries.push([key, value]);
   }
   return sections;
 }

@@ -74,6 +74,16 @@ const positive: JsonObject = { type: 'integer', minimum: 1 };
 const flag: JsonObject = { type: 'boolean' };
 const size: JsonObject = { type: 'string', pattern: '^[0-9]+([kKmMgG][bB]?)?$' };
 
+/**
+ * More is no bound on a volume of a node. kube-apiserver takes any number, but counts bytes and nanoseconds in 64 bits: from 2^43 megabytes on
+ * each write fails, and from 106752 days on every rotated file is too old at once.
+ */
+export const RETENTION_MAXIMUMS = {
+  maxAgeDays: 36_500,
+  maxBackups: 10_000,
+  maxSizeMegabytes: 10_000,
+} as const;
+
 const DATACENTER_SCHEMA = object({
   mode: oneOf('enforce', 'warn', 'audit'),
   injection: oneOf('auto', 'deployment', 'pod'),
@@ -84,7 +94,11 @@ const DATACENTER_SCHEMA = object({
     allowedImages: texts,
   }),
   input: object({ bufferChunkSize: size, bufferMaxSize: size, skipLongLines: flag, readFromHead: flag }),
-  retention: object({ maxAgeDays: count, maxBackups: count, maxSizeMegabytes: count }),
+  retention: object({
+    maxAgeDays: { ...count, maximum: RETENTION_MAXIMUMS.maxAgeDays },
+    maxBackups: { ...count, maximum: RETENTION_MAXIMUMS.maxBackups },
+    maxSizeMegabytes: { ...count, maximum: RETENTION_MAXIMUMS.maxSizeMegabytes },
+  }),
   policy: object({ preset: oneOf('', 'metadata', 'recommended', 'minimal', 'cis'), text }),
   egress: {
     type: 'array',

@@ -66,6 +66,11 @@ datacenters:
       /^config\.yaml:3: defaults\.retention\.maxBackups: must be >= 0/,
     ],
     [
+      'a retention without a bound',
+      'defaults:\n  retention:\n    maxSizeMegabytes: 8796093022208',
+      /^config\.yaml:3: defaults\.retention\.maxSizeMegabytes: must be <= 10000/,
+    ],
+    [
       'a size that is none',
       'defaults:\n  input:\n    bufferMaxSize: big',
       /^config\.yaml:3: defaults\.input\.bufferMaxSize: /,

@@ -1,10 +1,8 @@
 /** Keys and values of fluent-bit's sections as fluent-bit reads them (its src/flb_config.c, flb_router.c and flb_utils.c of 4.0). Pure. */
 import type { Section } from './fluentbit.ts';
 
-/** Parsers of `/fluent-bit/etc/parsers.conf` that keep all of an event. */
+/** Parsers of PARSERS_PATH that keep all of an event. */
 export const WHOLE_PARSERS: ReadonlySet<string> = new Set(['json', 'docker']);
-/** What the image brings along; nobody but its maker can change it. */
-export const PARSERS_FILE = /^\/fluent-bit\/etc\/[A-Za-z0-9_-]+[.]conf$/;
 
 const valuesIn = (section: Section, key: string): string[] =>
   section.entries.filter(([name]) => name.toLowerCase() === key).map(([, value]) => value);

@@ -15,12 +15,11 @@ import {
   leadingNumber,
   matches,
   matchesPattern,
-  PARSERS_FILE,
   pluginOf,
   valuesOf,
   WHOLE_PARSERS,
 } from './fluentbit-values.ts';
-import { LOG_PATH } from './names.ts';
+import { LOG_PATH, PARSERS_PATH } from './names.ts';
 import { findOutputLoss } from './output-losses.ts';
 
 /** tail makes a record of one key out of a line. */
@@ -113,7 +112,7 @@ const SERVICE_OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
     (value) =>
       isOff(value) ? undefined : ['FLUENTBIT_INPUT', 'as a daemon it leaves the container, which ends'],
   ],
-  ['parsers_file', (value) => (PARSERS_FILE.test(value) ? undefined : bringsIn('Parsers_File'))],
+  ['parsers_file', (value) => (value === PARSERS_PATH ? undefined : bringsIn('Parsers_File'))],
   ['plugins_file', () => bringsIn('Plugins_File')],
   ['streams_file', () => bringsIn('Streams_File')],
 ]);

@@ -147,7 +147,7 @@ function judgeLogVolume(
 function judgeSidecar(spec: PodSpec, apiserver: Container, sidecar: Container): Reason[] {
   const found = findCovered(
     sidecar,
-    [SIDECAR_PROGRAM, ...LOADER_PATHS],
+    [SIDECAR_PROGRAM, names.PARSERS_PATH, ...LOADER_PATHS],
     [names.LOG_PATH, names.FLUENTBIT_PATH],
   );
   if (spec.shareProcessNamespace === true || field(spec, 'hostPID') === true)

@@ -237,6 +237,25 @@ describe('an annotation that lies', () => {
   });
 });
 
+test('a pod keeps what its flags keep, as kube-apiserver reads them', () => {
+  for (const [given, last] of [
+    ['10', '10'],
+    ['0x14', '0x14'],
+    // Octal: 8.
+    ['010', '10'],
+    ['1000000000', '10'],
+  ] as const) {
+    const deployment = edit(inject(kkp(), SETTINGS).object, (_, apiserver) => {
+      apiserver.args.push('--audit-log-maxbackup', given);
+    });
+    const pod = { metadata: { name: 'a', labels: { app: 'apiserver' } }, spec: specOf(deployment) };
+    const { object, remaining } = injectPod(pod, SETTINGS);
+    const args = object.spec?.containers?.find(({ name }) => name === 'apiserver')?.args ?? [];
+    assert.deepEqual(codes(remaining), [], given);
+    assert.equal(args[args.lastIndexOf('--audit-log-maxbackup') + 1], last, given);
+  }
+});
+
 describe('our names used for something else make way, and come back', () => {
   const cases: Record<string, (spec: Required<PodSpec>, apiserver: Container & { args: string[] }) => void> =
     {

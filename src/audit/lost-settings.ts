@@ -5,6 +5,7 @@ import { type Reason, reason } from '../reasons.ts';
 import { findStarvedLimit } from './desired.ts';
 import { renderFluentBit } from './fluentbit.ts';
 import { findLosses } from './losses.ts';
+import { LOADER_VARIABLE } from './names.ts';
 import type { Settings } from './settings.ts';
 
 /**
@@ -69,7 +70,8 @@ function judgeSidecar(block: AuditLoggingSettings | undefined, settings: Setting
   if (starved !== undefined) losses.push(starved);
   for (const variable of Array.isArray(sidecar.extraEnvs) ? sidecar.extraEnvs : []) {
     const name: unknown = variable?.name;
-    if (typeof name === 'string' && /^LD_/.test(name)) losses.push(reason('SIDECAR_ENVIRONMENT', { name }));
+    if (typeof name === 'string' && LOADER_VARIABLE.test(name))
+      losses.push(reason('SIDECAR_ENVIRONMENT', { name }));
   }
   const { text, problems } = renderFluentBit({ ...settings, sidecar: { value: sidecar, by: 'cluster' } });
   // KKP writes such a section as it is given, line breaks included.

@@ -153,8 +153,7 @@ function judgeSidecar(spec: PodSpec, apiserver: Container, sidecar: Container): 
   if (spec.shareProcessNamespace === true || field(spec, 'hostPID') === true)
     found.push(reason('PROCESSES_SHARED'));
   for (const { name } of sidecar.env ?? []) {
-    if (/^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)/.test(name))
-      found.push(reason('SIDECAR_ENVIRONMENT', { name }));
+    if (names.LOADER_VARIABLE.test(name)) found.push(reason('SIDECAR_ENVIRONMENT', { name }));
   }
   const handlers: readonly (readonly [string, unknown])[] = [
     ['lifecycle.postStart', field(sidecar.lifecycle, 'postStart')],

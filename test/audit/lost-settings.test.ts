@@ -54,6 +54,16 @@ describe('a write of a Cluster', () => {
       filters(GREP, { Name: 'throttle', Match: '*' }),
       ['FLUENTBIT_FILTER'],
     ],
+    ...['LD_PRELOAD', 'LUA_INIT', 'LUA_INIT_5_1', 'GCONV_PATH', 'LOCPATH'].map(
+      (variable) =>
+        [
+          `a variable ${variable}, with which no pod would be let in`,
+          on(),
+          on({ sidecar: { extraEnvs: [{ name: variable, value: 'x' }] } }),
+          ['SIDECAR_ENVIRONMENT'],
+        ] as const,
+    ),
+    ['a variable', on(), on({ sidecar: { extraEnvs: [{ name: 'LUA', value: 'x' }] } }), []],
     [
       'a backend away',
       on({ webhookBackend: { auditWebhookConfig: { name: 'a' } } }),

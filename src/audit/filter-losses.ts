@@ -43,7 +43,11 @@ function addPlace(event: EventKeys, key: string): void {
   else event.keys.add(key);
 }
 
-const words = (value: string): string[] => value.split(/[ \t]+/);
+/** A word of a value; unclear where one in front of it is, which may stand for several words or for none. */
+function wordAt(value: string, at: number): string {
+  const words = value.split(/[ \t]+/, at + 1);
+  return words.some(isUnclear) ? '' : (words[at] ?? '');
+}
 
 /** A filter that adds keys: its options that do, and which of their words names the key. */
 const adds =
@@ -51,20 +55,21 @@ const adds =
   (filter, event) => {
     const added = filter.entries.flatMap(([name, value]) => {
       const at = options[name.toLowerCase()];
-      return at === undefined ? [] : [(words(value)[at] ?? '').replace(/^\$/, '')];
+      return at === undefined ? [] : [wordAt(value, at).replace(/^\$/, '')];
     });
     return added.some((key) => mayHide(event, key)) ? REPLACED : undefined;
   };
 
 type Operation = (event: EventKeys, from: string, to: string) => string | undefined;
 const keeps: Operation = () => undefined;
+const conditions: Operation = () => undefined;
 const takes: Operation = () => TAKEN;
 
 /** Operations of `modify`, in whose order they are carried out. */
 const MODIFY: ReadonlyMap<string, Operation> = new Map<string, Operation>([
   ['add', keeps],
   ['add_if_not_present', keeps],
-  ['condition', keeps],
+  ['condition', conditions],
   ['copy', keeps],
   ['move_to_end', keeps],
   ['move_to_start', keeps],
@@ -81,6 +86,22 @@ function follow(event: EventKeys, from: string, to: string): undefined {
   if (mayHold(event, from)) addPlace(event, to);
 }
 
+const TOKEN = / *(?:"((?:[^"\\]|\\[\s\S])*)"|'((?:[^'\\]|\\[\s\S])*)'|([^ "'][^ ]*))/y;
+const MAX_TOKENS = 4;
+
+/** Words as `modify` takes them, in quotes or not; empty where quotes do not end. */
+function tokensOf(value: string): string[] {
+  const tokens: string[] = [];
+  TOKEN.lastIndex = 0;
+  while (TOKEN.lastIndex < value.length && tokens.length < MAX_TOKENS) {
+    const match = TOKEN.exec(value);
+    if (match === null) return [];
+    const [, double, single, plain] = match;
+    tokens.push(plain ?? (double ?? single ?? '').replace(/\\(["'\\])/g, '$1'));
+  }
+  return tokens;
+}
+
 const GENERAL_OPTIONS = ['name', 'match', 'match_regex', 'alias', 'log_level', 'log_suppress_interval'];
 
 const judgeModify: Judge = (filter, event) => {
@@ -89,12 +110,22 @@ const judgeModify: Judge = (filter, event) => {
     if (GENERAL_OPTIONS.includes(option)) continue;
     const operation = MODIFY.get(option);
     if (operation === undefined) return 'has an option that is not known to keep the event';
-    const [from = '', to = ''] = words(value);
-    const problem = operation(event, from, to);
+    const problem = operate(operation, value, event);
     if (problem !== undefined) return problem;
   }
   return undefined;
 };
+
+function operate(operation: Operation, value: string, event: EventKeys): string | undefined {
+  const tokens = tokensOf(value);
+  const unclear = tokens.findIndex(isUnclear);
+  const clear = unclear === -1 ? tokens : tokens.slice(0, unclear);
+  const [from = '', to = ''] = clear;
+  // Of three words, whatever the operation, modify makes a renaming of the first one to the last.
+  if (operation !== conditions && (tokens.length > 2 || unclear !== -1 || tokens.length === 0))
+    follow(event, from, unclear === -1 ? (tokens.at(-1) ?? '') : '');
+  return operation(event, from, to);
+}
 
 /** As record_modifier compares: whatever the capitals, and `*` at the end stands for any text. */
 function nameTest(pattern: string): (lowerCaseKey: string) => boolean {

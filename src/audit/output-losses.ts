@@ -1,7 +1,7 @@
 /** Outputs of fluent-bit that keep no audit events, or not all of an event. Pure. */
 import { type EventKeys, isEventKey } from './filter-losses.ts';
 import type { Section } from './fluentbit.ts';
-import { bytesOf, isOff, lastOf, pluginOf, valuesOf } from './fluentbit-values.ts';
+import { bytesOf, hasVariable, isOff, lastOf, pluginOf, valuesOf } from './fluentbit-values.ts';
 
 /** Outputs that carry events to somewhere, and the keys that say where to; none where they know it, or ask their cloud. */
 const OUTPUTS: ReadonlyMap<string, readonly string[]> = new Map<string, readonly string[]>([
@@ -80,7 +80,10 @@ export function findOutputLoss(output: Section, event: EventKeys): string | unde
   if (valuesOf(output, ...(CHOICES[name] ?? [])).some((key) => !isEventKey(event, key)))
     return `${name} sends another key than the event's`;
   const removed = name === 'loki' ? valuesOf(output, 'remove_keys').flatMap((keys) => keys.split(',')) : [];
-  if (removed.some((key) => event.isScattered || isEventKey(event, key.trim())))
+  // Of `$user['name']` a part goes.
+  const isPart = (key: string): boolean =>
+    hasVariable(key) || isEventKey(event, key.trim().replace(/\[.*$/s, ''));
+  if (removed.some((key) => event.isScattered || isPart(key)))
     return `${name} takes away what holds the event`;
   const backlog = lastOf(output, 'storage.total_limit_size');
   if (!isOff(backlog) && bytesOf(backlog ?? '') !== 0 && !(bytesOf(backlog ?? '') >= MIN_BACKLOG_BYTES))

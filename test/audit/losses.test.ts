@@ -77,7 +77,13 @@ describe('what loses nothing', () => {
           'Rename team group',
           'Remove group',
         ],
-        'Condition Key_exists log',
+        ...[
+          'Condition Key_exists log',
+          'Condition Key_value_matches log ^.',
+          "Set 'a b' c",
+          'Add x $' + '{X}',
+        ],
+        'Set cluster $' + '{CLUSTER_ID}',
       ),
     ],
     ['another name for the event', filter('Name modify', 'Match *', 'Rename log message', 'Set cluster x')],
@@ -242,6 +248,37 @@ describe('what loses events', () => {
       ),
     ],
     [
+      'renamed by three words, whatever they are said to do',
+      'FLUENTBIT_FILTER',
+      filter('Name modify', 'Match *', 'Add log x evil', 'Remove evil'),
+    ],
+    [
+      'renamed by words that come from a variable',
+      'FLUENTBIT_FILTER',
+      filter('Name modify', 'Match *', 'Add log $' + '{X}', 'Remove evil'),
+    ],
+    [
+      'covered behind a variable that may be empty',
+      'FLUENTBIT_FILTER',
+      filter('Name modify', 'Match *', 'Hard_copy $' + '{X} a log'),
+    ],
+    [
+      'covered behind words in quotes',
+      'FLUENTBIT_FILTER',
+      filter('Name modify', 'Match *', `Hard_copy 'a b c' log`),
+    ],
+    [
+      'covered by what is in quotes',
+      'FLUENTBIT_FILTER',
+      filter('Name modify', 'Match *', 'Hard_copy a "log"'),
+    ],
+    ['quotes without an end', 'FLUENTBIT_FILTER', filter('Name modify', 'Match *', 'Remove "log')],
+    [
+      'covered by another kind of a value, behind words in quotes',
+      'FLUENTBIT_FILTER',
+      filter('Name type_converter', 'Match *', 'Str_key "a b c" log string'),
+    ],
+    [
       'a key that can not be told',
       'FLUENTBIT_FILTER',
       `@SET X=log\n${filter('Name modify', 'Match *', 'Remove $' + '{X}')}`,
@@ -338,6 +375,11 @@ describe('what loses events', () => {
       'the event removed by the output',
       'FLUENTBIT_OUTPUT',
       output('Name loki', 'Match *', 'Host h', 'Remove_Keys a, log'),
+    ],
+    [
+      'a part of the event removed by the output',
+      'FLUENTBIT_OUTPUT',
+      output('Name loki', 'Match *', 'Host h', "Remove_Keys $log['a']"),
     ],
     ['a tiny backlog', 'FLUENTBIT_OUTPUT', output('Name stdout', 'Match *', 'storage.total_limit_size 1k')],
     [

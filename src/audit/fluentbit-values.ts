@@ -1,5 +1,7 @@
 /** Keys and values of fluent-bit's sections as fluent-bit reads them (its src/flb_config.c, flb_router.c and flb_utils.c of 4.0). Pure. */
 import type { Section } from './fluentbit.ts';
+import { cleanPath } from './mounts.ts';
+import { LOG_DIRECTORY } from './names.ts';
 
 /** Parsers of PARSERS_PATH that keep all of an event. */
 export const WHOLE_PARSERS: ReadonlySet<string> = new Set(['json', 'docker']);
@@ -36,6 +38,16 @@ const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 1000, m: 1e6, g
 export function bytesOf(value: string): number {
   const [, digits, unit = ''] = /^([\d.]+)\s*([kmg]?)b?$/i.exec(value) ?? [];
   return Number(digits) * (SIZE_UNITS[unit.toLowerCase()] ?? Number.NaN);
+}
+
+/** Open files have names too. */
+const OPEN_FILES = /^\/(proc|dev\/fd)(\/|$)/;
+
+/** Whether what is written to a path may end up in the audit log, which would be read again, without end. */
+export function mayBeLog(path: string): boolean {
+  const clean = cleanPath(path);
+  const leadsOn = hasVariable(path) || path.includes('..') || OPEN_FILES.test(clean);
+  return leadsOn || clean.includes(LOG_DIRECTORY.slice(1));
 }
 
 /** `*` stands for any text. Linear in the text: no regular expression is made of what a person wrote. */

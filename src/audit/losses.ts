@@ -15,12 +15,13 @@ import {
   leadingNumber,
   matches,
   matchesPattern,
+  mayBeLog,
   pluginOf,
   valuesOf,
   WHOLE_PARSERS,
 } from './fluentbit-values.ts';
 import { LOG_PATH, PARSERS_PATH } from './names.ts';
-import { findOutputLoss } from './output-losses.ts';
+import { findOutputHarm, findOutputLoss } from './output-losses.ts';
 
 /** tail makes a record of one key out of a line. */
 const RECORD_KEY = 'log';
@@ -96,7 +97,7 @@ const bringsIn = (name: string): Problem => [
 ];
 
 const SERVICE_OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
-  ...options(['coro_stack_size', 'grace', 'health_check', 'log_file', 'log_level'], harmless),
+  ...options(['coro_stack_size', 'grace', 'health_check', 'log_level'], harmless),
   ...options(['enable_chunk_trace', 'hot_reload', 'http_server'], harmless),
   [
     'flush',
@@ -112,12 +113,16 @@ const SERVICE_OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
     (value) =>
       isOff(value) ? undefined : ['FLUENTBIT_INPUT', 'as a daemon it leaves the container, which ends'],
   ],
+  [
+    'log_file',
+    (value) => (mayBeLog(value) ? ['FLUENTBIT_INPUT', 'Log_File may write into the audit log'] : undefined),
+  ],
   ['parsers_file', (value) => (value === PARSERS_PATH ? undefined : bringsIn('Parsers_File'))],
   ['plugins_file', () => bringsIn('Plugins_File')],
   ['streams_file', () => bringsIn('Streams_File')],
 ]);
 /** Of these, whatever comes behind: how fluent-bit looks up names, tries again, buffers on disk and tells how it is. */
-const SERVICE_PREFIXES = /^(dns|hc|hot_reload|http|json|scheduler|storage)[._]/;
+const SERVICE_PREFIXES = /^(dns|hc|hot_reload|http|json|scheduler|sp|storage)[._]/;
 
 function judgeService(service: Section, say: Say): void {
   for (const [name, value] of service.entries) {
@@ -242,7 +247,8 @@ function judgeOutputs(
 ): void {
   const outputs = number(sections, 'OUTPUT');
   for (const [index, output] of outputs) {
-    if (pluginOf(output) === 'exit') say('FLUENTBIT_OUTPUT', `output ${index}`, 'exit ends fluent-bit');
+    const harm = findOutputHarm(output);
+    if (harm !== undefined) say('FLUENTBIT_OUTPUT', `output ${index}`, harm);
   }
   const reached = outputs.filter(([, output]) => matches(output, tag) === true);
   if (reached.length === 0) {

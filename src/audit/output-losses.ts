@@ -1,7 +1,7 @@
 /** Outputs of fluent-bit that keep no audit events, or not all of an event. Pure. */
 import { type EventKeys, isEventKey } from './filter-losses.ts';
 import type { Section } from './fluentbit.ts';
-import { bytesOf, hasVariable, isOff, lastOf, pluginOf, valuesOf } from './fluentbit-values.ts';
+import { bytesOf, hasVariable, isOff, lastOf, mayBeLog, pluginOf, valuesOf } from './fluentbit-values.ts';
 
 /** Outputs that carry events to somewhere, and the keys that say where to; none where they know it, or ask their cloud. */
 const OUTPUTS: ReadonlyMap<string, readonly string[]> = new Map<string, readonly string[]>([
@@ -61,6 +61,18 @@ const ADDRESSES = ['host', 'brokers', 'logdna_host'];
 
 /** Above what a slow output holds back for a moment; what is beyond is dropped, the oldest first. */
 const MIN_BACKLOG_BYTES = 1024 * 1024;
+
+/** What an output does to the audit log, or to fluent-bit as a whole, whatever other outputs keep. */
+export function findOutputHarm(output: Section): string | undefined {
+  const name = pluginOf(output);
+  if (name === 'exit') return 'exit ends fluent-bit';
+  if (name !== 'file' && name !== 'plot') return undefined;
+  // Without a name, the file is called as the tag.
+  const path = [lastOf(output, 'path'), lastOf(output, 'file')]
+    .filter((part) => part !== undefined)
+    .join('/');
+  return mayBeLog(path) ? `${name} may write into the audit log` : undefined;
+}
 
 /**
  * Why events that reach an output are kept nowhere, or only in part; undefined where they are kept.

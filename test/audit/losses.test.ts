@@ -102,6 +102,8 @@ describe('what loses nothing', () => {
     ],
     ['another kind of a value', filter('Name type_converter', 'Match *', 'Int_Key a b string')],
     ['one key of two, the right one', output('Name s3', 'Match *', 'Bucket b', 'Log_Key $log')],
+    ['a log of its own', service('Log_File /tmp/fluent-bit.log', 'sp.convert_from_str_to_num On')],
+    ['a file beside stdout', `${output('Name file', 'Match *', 'Path /tmp', 'File events')}\n${STDOUT}`],
     ['a large backlog', output('Name stdout', 'Match *', 'storage.total_limit_size 5G')],
     ['a backlog without an end', output('Name stdout', 'Match *', 'storage.total_limit_size off')],
   ] as const)
@@ -381,6 +383,17 @@ describe('what loses events', () => {
       'FLUENTBIT_OUTPUT',
       output('Name loki', 'Match *', 'Host h', "Remove_Keys $log['a']"),
     ],
+    [
+      'a file that is read again, beside stdout',
+      'FLUENTBIT_OUTPUT',
+      `${output('Name file', 'Match *', 'Path /var//log', 'File kubernetes/audit/audit.log')}\n${STDOUT}`,
+    ],
+    [
+      'a file that is open, beside stdout',
+      'FLUENTBIT_OUTPUT',
+      `${output('Name file', 'Match *', 'Path /proc/self/fd', 'File 7')}\n${STDOUT}`,
+    ],
+    ["fluent-bit's own log in the audit log", 'FLUENTBIT_INPUT', service(`Log_File ${LOG}`)],
     ['a tiny backlog', 'FLUENTBIT_OUTPUT', output('Name stdout', 'Match *', 'storage.total_limit_size 1k')],
     [
       'its own address under another key',

@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { explainDenial, judgeCluster } from '../../src/audit/enforce.ts';
+import { parseFluentBit, renderFluentBit, toEntities } from '../../src/audit/fluentbit.ts';
 import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { type AuditLoggingSettings, viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { KubernetesObject } from '../../src/kubernetes.ts';
 import { explainReason } from '../../src/reasons.ts';
+import { renderFluentBitConf } from '../support/kkp-objects.ts';
 import { renderCluster, renderSeed } from '../support/seed.ts';
 
 const DATACENTERS = { enforcing: { enforceAuditLogging: true }, free: {} };
@@ -119,6 +121,28 @@ describe('as KKP writes it, with entities', () => {
     ],
   ] as const)
     test(name, () => assert.deepEqual(judge(on(), after), expected));
+});
+
+test('what is judged as written by KKP is what KKP writes', () => {
+  const block = {
+    enabled: true,
+    sidecar: {
+      extraEnvs: [{ name: 'TEAM', value: `a&"b"` }],
+      config: {
+        service: { Log_File: `/a'b` },
+        filters: [{ Name: 'record_modifier', Match: '*', Record: `x <1>+$` + '{TEAM}+$' + '{CLUSTER_ID}' }],
+        outputs: [{ Match_Regex: '.+', Name: 'http', Header: `a "b" & 'c' <d>+` }],
+      },
+    },
+  };
+  const resolution = resolveSettings(view(block), [], DEFAULT_CONFIG, 0);
+  assert.ok(!resolution.resolved);
+  const read = (text: string) =>
+    parseFluentBit(text)
+      .filter(({ name }) => name !== 'INPUT')
+      .map(({ name, entries }) => [name, Object.fromEntries(entries)]);
+  const written = renderFluentBit(resolution.own, toEntities).text;
+  assert.deepEqual(read(written), read(renderFluentBitConf('bank', block)));
 });
 
 describe('what fluent-bit would not start with is said', () => {

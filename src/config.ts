@@ -93,6 +93,16 @@ const MEANINGS: ReadonlyMap<unknown, string> = new Map([
   [namespace.pattern, 'must be the name of a namespace: small letters, digits and "-"'],
 ]);
 
+/**
+ * More is no bound on a volume of a node. kube-apiserver takes any number, but counts bytes and nanoseconds in 64 bits: from 2^43 megabytes on
+ * each write fails, and from 106752 days on every rotated file is too old at once.
+ */
+export const RETENTION_MAXIMUMS = {
+  maxAgeDays: 36_500,
+  maxBackups: 10_000,
+  maxSizeMegabytes: 10_000,
+} as const;
+
 const DATACENTER_SCHEMA = object({
   mode: oneOf('enforce', 'warn', 'audit'),
   injection: oneOf('auto', 'deployment', 'pod'),
@@ -103,7 +113,11 @@ const DATACENTER_SCHEMA = object({
     allowedImages: texts,
   }),
   input: object({ bufferChunkSize: size, bufferMaxSize: size, skipLongLines: flag, readFromHead: flag }),
-  retention: object({ maxAgeDays: count, maxBackups: count, maxSizeMegabytes: count }),
+  retention: object({
+    maxAgeDays: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxAgeDays },
+    maxBackups: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxBackups },
+    maxSizeMegabytes: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxSizeMegabytes },
+  }),
   policy: object({ preset: oneOf('', 'metadata', 'recommended', 'minimal', 'cis'), text }),
   egress: {
     type: 'array',

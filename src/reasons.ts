@@ -397,6 +397,12 @@ export const REASONS = {
     sentence: 'the cluster is exempt until somebody removes the annotation, for no reason given',
     repair: 'Use: kkp-audit-webhook exempt CLUSTER --for 4h --reason "why".',
   },
+  FLUENTBIT_WOULD_NOT_START: {
+    kind: 'note',
+    sentence:
+      '{where}: {problem} in fluent-bit 4.0, which would not start, so new apiservers would not become ready',
+    repair: 'Correct the name of the plugin or of its options.',
+  },
   POLICY_QUESTIONABLE: {
     kind: 'note',
     sentence: 'policy.yaml: {finding}',

@@ -93,7 +93,17 @@ datacenters:
     [
       'a negative number',
       'defaults:\n  retention:\n    maxBackups: -1',
-      /^config\.yaml:3: defaults\.retention\.maxBackups: must be >= 0/,
+      /^config\.yaml:3: defaults\.retention\.maxBackups: must be >= 1/,
+    ],
+    [
+      'a zero, by which kube-apiserver would keep everything until the volume is full',
+      'defaults:\n  retention:\n    maxAgeDays: 0',
+      /^config\.yaml:3: defaults\.retention\.maxAgeDays: must be >= 1/,
+    ],
+    [
+      'a retention without a bound',
+      'defaults:\n  retention:\n    maxSizeMegabytes: 8796093022208',
+      /^config\.yaml:3: defaults\.retention\.maxSizeMegabytes: must be <= 10000/,
     ],
     [
       'a size that is none',

@@ -197,12 +197,14 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 const isMap = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** What kube-apiserver would reject a whole Deployment for; the name is any printable ASCII but "=" (Kubernetes 1.34). */
+/** What kube-apiserver would reject a whole Deployment for, or this software its pods; the name is any printable ASCII but "=" (Kubernetes 1.34). */
 function findEnvProblem(variable: unknown): string | undefined {
   if (!isMap(variable)) return 'it is no variable';
   const { name, value, valueFrom } = variable;
   if (typeof name !== 'string' || !/^[ -<>-~]+$/.test(name))
     return `${JSON.stringify(name) ?? 'no name'} is no name`;
+  if (names.LOADER_VARIABLE.test(name))
+    return `${name} changes what the sidecar runs, and its pods would be refused`;
   if (isGiven(value) && typeof value !== 'string') return `the value of ${name} is no string`;
   if (!isGiven(valueFrom)) return undefined;
   if (!isMap(valueFrom)) return `valueFrom of ${name} is no object`;

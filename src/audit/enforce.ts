@@ -22,7 +22,7 @@ import type { PodSpec } from '../kubernetes.ts';
 import { explainReason, explainRepair, type Reason, reason } from '../reasons.ts';
 import { desire, splitImage } from './desired.ts';
 import { judge } from './effective.ts';
-import { findLostSettings } from './lost-settings.ts';
+import { findLostSettings, findUnstartable } from './lost-settings.ts';
 import { APISERVER } from './names.ts';
 import {
   EXEMPT_UNTIL_ANNOTATION,
@@ -70,6 +70,7 @@ export function judgeCluster(
     if (isPaused || before.workerName !== after.workerName) notes.push(reason('CLUSTER_PAUSED'));
   }
   attempts.push(...findLostSettings(before, after, settingsOf(resolution)));
+  notes.push(...findUnstartable(before, after, settingsOf(resolution)));
   return { attempts, notes };
 }
 

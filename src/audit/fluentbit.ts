@@ -32,15 +32,18 @@ export interface RenderedConfig {
 /**
  * Renders the configuration of the sidecar.
  * @param settings resolved; filters may use `${NAME}` for CLUSTER_ID and extraEnvs with a plain value, anything else is fluent-bit's to expand
+ * @param write what becomes of a value: it stays, except to see what KKP makes of it
  */
-export function renderFluentBit(settings: Settings): RenderedConfig {
+export function renderFluentBit(
+  settings: Settings,
+  write: (value: string) => string = (value) => value,
+): RenderedConfig {
   const problems: Reason[] = [];
   const config = settings.sidecar.value.config ?? {};
   const where = 'spec.auditLogging.sidecar.config';
   const variables = readPlainVariables(settings);
   const expand = (value: string): string =>
     value.replace(/\$\{([A-Za-z0-9_]+)\}/g, (match, name: string) => variables.get(name) ?? match);
-  const keep = (value: string): string => value;
 
   const sections: Section[] = [];
   const add = (name: string, given: unknown, place: string, change: (value: string) => string): void => {
@@ -49,13 +52,13 @@ export function renderFluentBit(settings: Settings): RenderedConfig {
       problems.push(reason('FLUENTBIT_SECTION_INVALID', { where: place, problem: section.problem }));
     else if (section.entries.length > 0) sections.push(section);
   };
-  if (config.service) add('SERVICE', config.service, `${where}.service`, keep);
+  if (config.service) add('SERVICE', config.service, `${where}.service`, write);
   sections.push(renderInput(settings.options.input));
   const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
   for (const [index, filter] of list(config.filters).entries())
-    add('FILTER', filter, `${where}.filters[${index}]`, expand);
+    add('FILTER', filter, `${where}.filters[${index}]`, (value) => write(expand(value)));
   for (const [index, output] of list(config.outputs).entries())
-    add('OUTPUT', output, `${where}.outputs[${index}]`, keep);
+    add('OUTPUT', output, `${where}.outputs[${index}]`, write);
   if (!sections.some(({ name }) => name === 'OUTPUT')) {
     // One event a line, so that the seed's log stack can read it; fluent-bit's default for stdout is its own notation.
     sections.push({
@@ -84,6 +87,19 @@ function renderInput(input: DatacenterOptions['input']): Section {
     ],
   };
 }
+
+/** What KKP's HTML template writes for a value. */
+export const toEntities = (value: string): string =>
+  value.replace(/["'&<>+]/g, (character) => `&${ENTITIES[character] ?? ''};`);
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '"': '#34',
+  "'": '#39',
+  '&': 'amp',
+  '<': 'lt',
+  '>': 'gt',
+  '+': '#43',
+};
 
 /** CLUSTER_ID always wins over a variable of that name, as in KKP; a variable with valueFrom is known to the container alone. */
 function readPlainVariables(settings: Settings): Map<string, string> {
@@ -149,27 +165,31 @@ export class FluentBitSyntaxError extends Error {
 
 /**
  * Reads the classic format as fluent-bit does: sections, indented keys with values up to the end of the line, `#` comments on lines of their
- * own, `@` commands ignored here.
+ * own, `@` commands ignored here. A key ends at a space, not at a tab alone; an indented `[` begins a group, whose keys are not the section's.
  * @throws {FluentBitSyntaxError} with the line
  */
 export function parseFluentBit(text: string): Section[] {
   const sections: { name: string; entries: [string, string][] }[] = [];
   for (const [index, raw] of text.split('\n').entries()) {
     const line = raw.replace(/\r$/, '');
+    const refuse = (problem: string): never => {
+      throw new FluentBitSyntaxError(`line ${index + 1}: ${problem}`);
+    };
+    // C ends a text at the first NUL, and takes the others off the ends of a value.
+    if (CONTROL.test(line)) refuse('it has a control character');
     if (/^[ \t]*(#|$)/.test(line) || line.startsWith('@')) continue;
     const header = /^\[([^\]]+)\][ \t]*$/.exec(line);
     if (header !== null) {
       sections.push({ name: (header[1] ?? '').toUpperCase(), entries: [] });
       continue;
     }
-    const entry = /^[ \t]+([^ \t]+)[ \t]+([\s\S]*[^ \t])/.exec(line);
+    const entry = /^[ \t]+([^ \t]+)\t* [ \t]*([\s\S]*[^ \t])/.exec(line);
     const section = sections.at(-1);
-    if (entry === null || section === undefined) {
-      throw new FluentBitSyntaxError(
-        `line ${index + 1}: expected [SECTION] or an indented key and its value`,
-      );
-    }
-    section.entries.push([entry[1] ?? '', entry[2] ?? '']);
+    if (entry === null || section === undefined)
+      return refuse('expected [SECTION] or an indented key, a space and its value');
+    const [, key = '', value = ''] = entry;
+    if (key.startsWith('[')) refuse('it begins a group');
+    section.entries.push([key, value]);
   }
   return sections;
 }

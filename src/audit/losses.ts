@@ -4,81 +4,39 @@
  * below gets into a reason, because outputs hold passwords. Pure.
  */
 import { type Reason, type ReasonCode, reason } from '../reasons.ts';
+import { type EventKeys, findFilterLoss, startEvent } from './filter-losses.ts';
 import { FluentBitSyntaxError, parseFluentBit, type Section } from './fluentbit.ts';
-import { cleanPath } from './mounts.ts';
-import { LOG_PATH } from './names.ts';
+import {
+  bytesOf,
+  hasVariable,
+  isOff,
+  isOn,
+  lastOf,
+  leadingNumber,
+  matches,
+  matchesPattern,
+  mayBeLog,
+  pluginOf,
+  valuesOf,
+  WHOLE_PARSERS,
+} from './fluentbit-values.ts';
+import { LOG_PATH, PARSERS_PATH } from './names.ts';
+import { findOutputHarm, findOutputLoss } from './output-losses.ts';
 
-/** Filters that pass every event on, whatever else they do with it. `modify` and `record_modifier` are looked at closer. */
-const HARMLESS_FILTERS = new Set([
-  ...['aws', 'checklist', 'ecs', 'geoip2', 'kubernetes', 'modify', 'multiline', 'nest', 'parser'],
-  ...['record_modifier', 'stdout', 'sysinfo', 'type_converter'],
-]);
-/** Filters that drop events, or can be told to. */
-const LOSSY_FILTERS = new Set([
-  ...['expect', 'grep', 'log_to_metrics', 'lua', 'nightfall', 'rewrite_tag', 'sampling', 'tensorflow'],
-  ...['throttle', 'throttle_size', 'wasm'],
-]);
 /** tail makes a record of one key out of a line. */
 const RECORD_KEY = 'log';
-
-/** Outputs that carry events to somewhere, and the key that says where to; `undefined` where they need none. */
-const OUTPUTS: ReadonlyMap<string, readonly string[] | undefined> = new Map<
-  string,
-  readonly string[] | undefined
->([
-  ['stdout', undefined],
-  ...(['datadog', 'logdna', 'newrelic', 'nrlogs'] as const).map((name): [string, undefined] => [
-    name,
-    undefined,
-  ]),
-  ...[
-    ...[
-      'es',
-      'gelf',
-      'http',
-      'influxdb',
-      'loki',
-      'nats',
-      'opensearch',
-      'opentelemetry',
-      'pgsql',
-      'skywalking',
-    ],
-    ...['splunk', 'syslog', 'tcp', 'udp', 'websocket'],
-  ].map((name): [string, readonly string[]] => [name, ['host']]),
-  ['forward', ['host', 'upstream']],
-  ['azure', ['customer_id']],
-  ['azure_blob', ['account_name']],
-  ['azure_kusto', ['ingestion_endpoint']],
-  ['azure_logs_ingestion', ['dce_url']],
-  ['bigquery', ['dataset_id']],
-  ['chronicle', ['customer_id']],
-  ['cloudwatch', ['log_group_name']],
-  ['cloudwatch_logs', ['log_group_name']],
-  ['firehose', ['delivery_stream']],
-  ['kafka', ['brokers']],
-  ['kafka-rest', ['host']],
-  ['kinesis', ['stream']],
-  ['kinesis_firehose', ['delivery_stream']],
-  ['kinesis_streams', ['stream']],
-  ['oracle_log_analytics', ['namespace']],
-  ['s3', ['bucket']],
-  ['slack', ['webhook']],
-  ['stackdriver', ['google_service_credentials', 'export_to_project_id']],
-  ['td', ['database']],
-  ['vivo_exporter', undefined],
-]);
-/** Nobody but the pod itself. */
-const LOOPBACK = /^(localhost|127\.|0\.0\.0\.0|::1?$|\[::1?\]|0:0:0:0:0:0:0:[01]$)/i;
 
 /** KKP's input has none; fluent-bit's own default of 32 KiB is the least. */
 const MIN_BUFFER_BYTES = 32 * 1024;
 /** A burst of a busy apiserver that has to wait while an output is slow. */
 const MIN_MEMORY_BYTES = 1024 * 1024;
 const MAX_FLUSH_SECONDS = 60;
-const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 1000, m: 1e6, g: 1e9 };
+/** fluent-bit's own defaults: how soon a file is found, and how long a rotated one is read. */
+const MAX_REFRESH_SECONDS = 60;
+const MIN_ROTATE_WAIT_SECONDS = 5;
 
-const KNOWN_SECTIONS = new Set(['SERVICE', 'INPUT', 'FILTER', 'OUTPUT', 'PARSER', 'MULTILINE_PARSER']);
+/** Not PARSER and MULTILINE_PARSER: fluent-bit does not start with these in its main file. */
+const KNOWN_SECTIONS = new Set(['SERVICE', 'INPUT', 'FILTER', 'OUTPUT']);
 
 /**
  * Finds the losses of a configuration.
@@ -108,9 +66,13 @@ export function findLosses(text: string, where: string): Reason[] {
       say('FLUENTBIT_UNREADABLE', '', 'it has a section of a kind that is not known here');
   }
   for (const service of sections.filter(({ name }) => name === 'SERVICE')) judgeService(service, say);
-  const tag = judgeInputs(sections, say);
-  for (const [index, filter] of number(sections, 'FILTER')) judgeFilter(filter, `filter ${index}`, tag, say);
-  judgeOutputs(sections, tag, say);
+  const { tag, event } = judgeInputs(sections, say);
+  for (const [index, filter] of number(sections, 'FILTER')) {
+    if (matches(filter, tag) === false) continue;
+    const problem = findFilterLoss(filter, event);
+    if (problem !== undefined) say('FLUENTBIT_FILTER', `filter ${index}`, problem);
+  }
+  judgeOutputs(sections, tag, event, say);
   return losses;
 }
 
@@ -120,160 +82,182 @@ type Say = (code: ReasonCode, place: string, problem: string) => void;
 const number = (sections: readonly Section[], kind: string): [number, Section][] =>
   sections.filter(({ name }) => name === kind).map((section, index) => [index + 1, section]);
 
-/** The value of a key, whatever its capitals; the last one counts. */
-const lastOf = (section: Section, key: string): string | undefined =>
-  section.entries.findLast(([name]) => name.toLowerCase() === key)?.[1];
+type Problem = readonly [code: ReasonCode, problem: string];
 
-const valuesOf = (section: Section, ...keys: string[]): string[] =>
-  section.entries.filter(([name]) => keys.includes(name.toLowerCase())).map(([, value]) => value);
+/** What a value of an option does to the events; undefined where that is nothing. */
+type Option = (value: string) => Problem | undefined;
 
-const isOn = (value: string | undefined): boolean => /^(on|true|yes|1)$/i.test(value ?? '');
+const harmless: Option = () => undefined;
+const options = (names: readonly string[], option: Option): [string, Option][] =>
+  names.map((name) => [name, option]);
 
-/** fluent-bit's sizes: 512k, 5MB, 1.5G; NaN where it is none. */
-function bytesOf(value: string): number {
-  const [, digits, unit = ''] = /^([\d.]+)\s*([kmg]?)b?$/i.exec(value) ?? [];
-  return Number(digits) * (SIZE_UNITS[unit.toLowerCase()] ?? Number.NaN);
-}
+const bringsIn = (name: string): Problem => [
+  'FLUENTBIT_UNREADABLE',
+  `${name} brings in what stands elsewhere`,
+];
+
+const SERVICE_OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
+  ...options(['coro_stack_size', 'grace', 'health_check', 'log_level'], harmless),
+  ...options(['enable_chunk_trace', 'hot_reload', 'http_server'], harmless),
+  [
+    'flush',
+    (value) => {
+      const seconds = hasVariable(value) ? Number.NaN : leadingNumber(value);
+      return seconds > 0 && seconds <= MAX_FLUSH_SECONDS
+        ? undefined
+        : ['FLUENTBIT_OUTPUT', `it holds events back for more than ${MAX_FLUSH_SECONDS} s, or for good`];
+    },
+  ],
+  [
+    'daemon',
+    (value) =>
+      isOff(value) ? undefined : ['FLUENTBIT_INPUT', 'as a daemon it leaves the container, which ends'],
+  ],
+  [
+    'log_file',
+    (value) => (mayBeLog(value) ? ['FLUENTBIT_INPUT', 'Log_File may write into the audit log'] : undefined),
+  ],
+  ['parsers_file', (value) => (value === PARSERS_PATH ? undefined : bringsIn('Parsers_File'))],
+  ['plugins_file', () => bringsIn('Plugins_File')],
+  ['streams_file', () => bringsIn('Streams_File')],
+]);
+/** Of these, whatever comes behind: how fluent-bit looks up names, tries again, buffers on disk and tells how it is. */
+const SERVICE_PREFIXES = /^(dns|hc|hot_reload|http|json|scheduler|sp|storage)[._]/;
 
 function judgeService(service: Section, say: Say): void {
-  const flush = Number(lastOf(service, 'flush') ?? '1');
-  if (flush > MAX_FLUSH_SECONDS)
-    say('FLUENTBIT_OUTPUT', 'service', `it holds events back for more than ${MAX_FLUSH_SECONDS} s`);
-  if (isOn(lastOf(service, 'daemon')))
-    say('FLUENTBIT_INPUT', 'service', 'as a daemon it leaves the container, which ends');
+  for (const [name, value] of service.entries) {
+    const option = name.toLowerCase();
+    const judge = SERVICE_OPTIONS.get(option);
+    const problem =
+      judge?.(value) ??
+      (judge !== undefined || SERVICE_PREFIXES.test(option)
+        ? undefined
+        : (['FLUENTBIT_UNREADABLE', 'it has an option that is not known to keep every event'] as const));
+    if (problem !== undefined) say(problem[0], 'service', problem[1]);
+  }
 }
 
-/** @returns the tag of what is read from the audit log; undefined where nothing reads it, or the tag can't be told */
-function judgeInputs(sections: readonly Section[], say: Say): string | undefined {
-  const inputs = number(sections, 'INPUT').filter(([, input]) => isPlugin(input, 'tail'));
-  const reading = inputs.filter(([, input]) => readsLog(lastOf(input, 'path') ?? ''));
-  const [first] = reading;
+const skips = (problem: string): Problem => ['FLUENTBIT_INPUT', problem];
+const atLeast =
+  (name: string, minimum: number): Option =>
+  (value) =>
+    bytesOf(value) >= minimum
+      ? undefined
+      : skips(`${name} is below ${minimum} bytes, so events wait or are skipped`);
+const only =
+  (isGood: (value: string) => boolean, problem: string): Option =>
+  (value) =>
+    isGood(value) ? undefined : skips(problem);
+
+/** Options of tail. What is not here may leave events out: nobody but KKP and this software writes inputs. */
+const INPUT_OPTIONS: ReadonlyMap<string, Option> = new Map<string, Option>([
+  ...options(['alias', 'exclude_path', 'key', 'log_level', 'log_suppress_interval', 'name'], harmless),
+  ...options(['offset_key', 'path', 'path_key', 'tag', 'tag_regex', 'threaded'], harmless),
+  ...options(['db', 'db.compare_filename', 'db.journal_mode', 'db.locking', 'db.sync'], harmless),
+  ...options(['buffer_chunk_size', 'file_cache_advise', 'inotify_watcher', 'read_from_head'], harmless),
+  ...options(['skip_empty_lines', 'skip_long_lines', 'storage.pause_on_chunks_overlimit'], harmless),
+  ['buffer_max_size', atLeast('buffer_max_size', MIN_BUFFER_BYTES)],
+  ['mem_buf_limit', atLeast('mem_buf_limit', MIN_MEMORY_BYTES)],
+  ['docker_mode', only(isOff, 'Docker_Mode joins events')],
+  ['exit_on_eof', only(isOff, 'Exit_On_Eof ends fluent-bit at the end of the log')],
+  ['ignore_older', () => skips('Ignore_Older skips what is old')],
+  ['multiline', only(isOff, 'Multiline joins events')],
+  ['parser', only((name) => WHOLE_PARSERS.has(name), 'its parser is not known to keep all of the event')],
+  [
+    'refresh_interval',
+    only((value) => leadingNumber(value) <= MAX_REFRESH_SECONDS, 'Refresh_Interval finds the log too late'),
+  ],
+  [
+    'rotate_wait',
+    only((value) => leadingNumber(value) >= MIN_ROTATE_WAIT_SECONDS, 'Rotate_Wait leaves a rotated log'),
+  ],
+  ['routable', only(isOn, 'Routable keeps events from every output')],
+  [
+    'storage.type',
+    only((value) => /^(filesystem|memory)$/i.test(value), 'Storage.Type drops what is old when it is full'),
+  ],
+]);
+
+interface Inputs {
+  /** Of what is read from the audit log; undefined where nothing reads it, or the tag can't be told. */
+  readonly tag: string | undefined;
+  readonly event: EventKeys;
+}
+
+function judgeInputs(sections: readonly Section[], say: Say): Inputs {
+  const inputs = number(sections, 'INPUT');
+  const first = inputs.find(
+    ([, input]) => pluginOf(input) === 'tail' && readsLog(lastOf(input, 'path') ?? ''),
+  );
+  for (const [index, input] of inputs) {
+    // Of what reads something else only what ends fluent-bit counts.
+    const endsIt = valuesOf(input, 'exit_on_eof', 'exit_after_oneshot').some((value) => !isOff(value));
+    if (endsIt && index !== first?.[0]) say('FLUENTBIT_INPUT', `input ${index}`, 'it ends fluent-bit');
+  }
   if (first === undefined) {
     say('FLUENTBIT_INPUT', '', `no input of kind tail reads ${LOG_PATH}`);
-    return undefined;
+    return { tag: undefined, event: startEvent(RECORD_KEY, false) };
   }
   const [index, input] = first;
-  const place = `input ${index}`;
-  if (valuesOf(input, 'exclude_path').some((path) => path.split(',').some((part) => readsLog(part))))
-    say('FLUENTBIT_INPUT', place, 'Exclude_Path leaves the log out');
-  if (lastOf(input, 'ignore_older') !== undefined)
-    say('FLUENTBIT_INPUT', place, 'Ignore_Older skips what is old');
-  if (isOn(lastOf(input, 'exit_on_eof')))
-    say('FLUENTBIT_INPUT', place, 'Exit_On_Eof ends fluent-bit at the end of the log');
-  for (const [key, minimum] of [
-    ['buffer_max_size', MIN_BUFFER_BYTES],
-    ['mem_buf_limit', MIN_MEMORY_BYTES],
-  ] as const) {
-    const value = lastOf(input, key);
-    if (value !== undefined && !(bytesOf(value) >= minimum))
-      say('FLUENTBIT_INPUT', place, `${key} is below ${minimum} bytes, so events wait or are skipped`);
+  const unknown: Problem = ['FLUENTBIT_INPUT', 'it has an option that is not known to keep every event'];
+  for (const [name, value] of input.entries) {
+    const judge = INPUT_OPTIONS.get(name.toLowerCase());
+    const problem = judge === undefined ? unknown : judge(value);
+    if (problem !== undefined) say(problem[0], `input ${index}`, problem[1]);
   }
-  const position = sections.filter(({ name }) => name === 'INPUT').indexOf(input);
-  const tag = lastOf(input, 'tag') ?? `tail.${position}`;
-  return tag.includes('${') || tag.includes('*') ? undefined : tag;
+  if (valuesOf(input, 'exclude_path').some((path) => path.split(',').some(mayExcludeLog)))
+    say('FLUENTBIT_INPUT', `input ${index}`, 'Exclude_Path leaves the log out');
+  const key = lastOf(input, 'key') ?? RECORD_KEY;
+  if (
+    hasVariable(key) ||
+    valuesOf(input, 'path_key', 'offset_key').some((other) => other === key || hasVariable(other))
+  )
+    say('FLUENTBIT_INPUT', `input ${index}`, 'the key of the event is that of something else');
+  const tag = lastOf(input, 'tag') ?? `tail.${index - 1}`;
+  return {
+    // `*` stands for the file's path, `<name>` for a part of it.
+    tag: hasVariable(tag) || /[*<]/.test(tag) ? undefined : tag,
+    event: startEvent(key, lastOf(input, 'parser') !== undefined),
+  };
 }
 
-const isPlugin = (section: Section, name: string): boolean =>
-  (lastOf(section, 'name') ?? '').toLowerCase() === name;
-
-/** Whether a path of tail, which may be a list of patterns, has the audit log in it. */
+/**
+ * Whether a path of tail, which may be a list of patterns, has the audit log in it, spelled as LOG_PATH is: the pattern that excludes it is
+ * compared with the spelling. `*` stands for what is between slashes (glob).
+ */
 function readsLog(paths: string): boolean {
+  const wanted = LOG_PATH.split('/');
   return paths.split(',').some((given) => {
-    const trimmed = given.trim();
-    // With a slash at the end it names no file.
-    const path = trimmed.endsWith('/') ? trimmed : cleanPath(trimmed);
-    return path.includes('*') ? matchesPattern(LOG_PATH, path) : path === LOG_PATH;
+    const parts = given.trim().split('/');
+    return (
+      parts.length === wanted.length && parts.every((part, at) => matchesPattern(wanted[at] ?? '', part))
+    );
   });
 }
 
-/** `*` stands for any text. Linear in the text: no regular expression is made of what a person wrote. */
-function matchesPattern(text: string, pattern: string): boolean {
-  const [head = '', ...parts] = pattern.split('*');
-  if (parts.length === 0) return text === pattern;
-  const tail = parts.pop() ?? '';
-  if (!text.startsWith(head) || !text.endsWith(tail) || text.length < head.length + tail.length) return false;
-  let at = head.length;
-  for (const part of parts) {
-    const found = text.indexOf(part, at);
-    if (found === -1) return false;
-    at = found + part.length;
-  }
-  return at <= text.length - tail.length;
-}
+/** `*` stands for any text, slashes too (fnmatch); what `?`, brackets and escapes stand for is not tried out. */
+const mayExcludeLog = (given: string): boolean =>
+  /[?[\\]/.test(given) || hasVariable(given) || matchesPattern(LOG_PATH, given.trim());
 
-/** Regular expressions that match everything; what others match is not tried out, as it could take forever. */
-const MATCHES_ALL = /^\^?\.[*+]\$?$/;
-
-/** Whether a filter or an output gets what has the tag; undefined where that can't be told. */
-function matches(section: Section, tag: string | undefined): boolean | undefined {
-  const pattern = lastOf(section, 'match');
-  const expression = lastOf(section, 'match_regex');
-  if (pattern !== undefined) {
-    if (pattern === '*') return true;
-    if (tag === undefined || pattern.includes('${')) return undefined;
-    return matchesPattern(tag, pattern);
-  }
-  if (expression === undefined) return false;
-  return MATCHES_ALL.test(expression) ? true : undefined;
-}
-
-function judgeFilter(filter: Section, place: string, tag: string | undefined, say: Say): void {
-  if (matches(filter, tag) === false) return;
-  const name = (lastOf(filter, 'name') ?? '').toLowerCase();
-  if (LOSSY_FILTERS.has(name)) {
-    say('FLUENTBIT_FILTER', place, `${name} drops events`);
-  } else if (!HARMLESS_FILTERS.has(name)) {
-    say('FLUENTBIT_FILTER', place, 'its kind is not known to pass every event on');
-  } else if (takesRecordAway(filter, name)) {
-    say('FLUENTBIT_FILTER', place, `${name} takes the key "${RECORD_KEY}" away, which is the whole event`);
-  }
-}
-
-function takesRecordAway(filter: Section, name: string): boolean {
-  if (name === 'record_modifier') {
-    const kept = valuesOf(filter, 'allowlist_key', 'whitelist_key');
-    return (
-      valuesOf(filter, 'remove_key').includes(RECORD_KEY) || (kept.length > 0 && !kept.includes(RECORD_KEY))
-    );
-  }
-  if (name === 'modify') {
-    if (valuesOf(filter, 'remove_wildcard', 'remove_regex').length > 0) return true;
-    // `Set log x` and `Rename x log` would put something else in its place.
-    const overwriting = valuesOf(filter, 'set', 'hard_copy', 'hard_rename');
-    return (
-      valuesOf(filter, 'remove').some((key) => key.trim() === RECORD_KEY) ||
-      overwriting.some((value) => value.split(/\s+/).includes(RECORD_KEY))
-    );
-  }
-  return false;
-}
-
-function judgeOutputs(sections: readonly Section[], tag: string | undefined, say: Say): void {
+function judgeOutputs(
+  sections: readonly Section[],
+  tag: string | undefined,
+  event: EventKeys,
+  say: Say,
+): void {
   const outputs = number(sections, 'OUTPUT');
   for (const [index, output] of outputs) {
-    if (isPlugin(output, 'exit')) say('FLUENTBIT_OUTPUT', `output ${index}`, 'exit ends fluent-bit');
+    const harm = findOutputHarm(output);
+    if (harm !== undefined) say('FLUENTBIT_OUTPUT', `output ${index}`, harm);
   }
   const reached = outputs.filter(([, output]) => matches(output, tag) === true);
   if (reached.length === 0) {
     say('FLUENTBIT_OUTPUT', '', 'no output gets the audit events');
     return;
   }
-  const problems = reached.map(([index, output]) => [`output ${index}`, findOutputProblem(output)] as const);
+  const problems = reached.map(
+    ([index, output]) => [`output ${index}`, findOutputLoss(output, event)] as const,
+  );
   if (problems.some(([, problem]) => problem === undefined)) return;
   for (const [place, problem] of problems) say('FLUENTBIT_OUTPUT', place, problem ?? '');
-}
-
-/** Why events that reach the output are kept nowhere. */
-function findOutputProblem(output: Section): string | undefined {
-  const name = (lastOf(output, 'name') ?? '').toLowerCase();
-  if (['null', 'counter', 'flowcounter', 'plot'].includes(name)) return `${name} keeps nothing`;
-  if (name === 'file') return 'a file in the container is gone with it';
-  if (!OUTPUTS.has(name)) return 'its kind is not known to carry events on';
-  const destinations = OUTPUTS.get(name);
-  if (destinations === undefined) return undefined;
-  const given = destinations.map((key) => lastOf(output, key)).filter((value) => value !== undefined);
-  if (given.length === 0) return `${name} has no ${destinations.join(' or ')}`;
-  if (destinations.includes('host') && given.every((value) => LOOPBACK.test(value)))
-    return `${name} leads back into the pod`;
-  return undefined;
 }

@@ -3,8 +3,10 @@ import type { AuditLoggingSettings, ClusterView } from '../kkp.ts';
 import { logsLess, PRESETS, readPolicy } from '../policy/index.ts';
 import { type Reason, reason } from '../reasons.ts';
 import { findStarvedLimit } from './desired.ts';
-import { renderFluentBit } from './fluentbit.ts';
+import { renderFluentBit, toEntities } from './fluentbit.ts';
+import { findUnknownOptions } from './fluentbit-options.ts';
 import { findLosses } from './losses.ts';
+import { LOADER_VARIABLE } from './names.ts';
 import type { Settings } from './settings.ts';
 
 /**
@@ -61,22 +63,66 @@ function presetLogsLess(before: string, after: string): boolean {
 
 /** What a Cluster's own sidecar loses, would it be rendered by itself. */
 function judgeSidecar(block: AuditLoggingSettings | undefined, settings: Settings): Reason[] {
-  const given: unknown = block?.sidecar;
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) return [];
-  const sidecar = given as NonNullable<AuditLoggingSettings['sidecar']>;
+  const sidecar = sidecarOf(block);
+  if (sidecar === undefined) return [];
   const losses: Reason[] = [];
   const starved = findStarvedLimit(sidecar.resources ?? undefined);
   if (starved !== undefined) losses.push(starved);
   for (const variable of Array.isArray(sidecar.extraEnvs) ? sidecar.extraEnvs : []) {
     const name: unknown = variable?.name;
-    if (typeof name === 'string' && /^LD_/.test(name)) losses.push(reason('SIDECAR_ENVIRONMENT', { name }));
+    if (typeof name === 'string' && LOADER_VARIABLE.test(name))
+      losses.push(reason('SIDECAR_ENVIRONMENT', { name }));
   }
-  const { text, problems } = renderFluentBit({ ...settings, sidecar: { value: sidecar, by: 'cluster' } });
+  const given: Settings = { ...settings, sidecar: { value: sidecar, by: 'cluster' } };
+  const { text, problems } = renderFluentBit(given);
   // KKP writes such a section as it is given, line breaks included.
   for (const { parameters } of problems) {
     const { where = '', problem = '' } = parameters;
     losses.push(reason('FLUENTBIT_UNREADABLE', { where, problem }));
   }
-  losses.push(...findLosses(text, 'spec.auditLogging.sidecar.config'));
-  return losses;
+  const own = findLosses(text, CONFIG);
+  return [...losses, ...own, ...judgeAsKkp(given, text, own)];
+}
+
+/** KKP's own Secret is what pods read where the one that this software renders is not there yet. */
+function judgeAsKkp(given: Settings, text: string, own: readonly Reason[]): Reason[] {
+  const written = renderFluentBit(given, toEntities).text;
+  if (written === text) return [];
+  const known = new Set(own.map((loss) => JSON.stringify(loss)));
+  return findLosses(written, CONFIG)
+    .filter((loss) => !known.has(JSON.stringify(loss)))
+    .map(({ code, parameters }) =>
+      reason(code, {
+        ...parameters,
+        where: `${parameters.where}, with entities for characters, as KKP writes it`,
+      }),
+    );
+}
+
+/**
+ * What a write brings that fluent-bit would not start with: new pods would not become ready, and the old ones go on.
+ * @param before undefined at creation
+ */
+export function findUnstartable(
+  before: ClusterView | undefined,
+  after: ClusterView,
+  settings: Settings,
+): Reason[] {
+  // Another image may be of another version.
+  if (settings.options.sidecar.image !== '') return [];
+  const [old, next] = [before, after].map((cluster) => {
+    const sidecar = sidecarOf(cluster?.auditLogging);
+    return sidecar === undefined
+      ? ''
+      : renderFluentBit({ ...settings, sidecar: { value: sidecar, by: 'cluster' } }).text;
+  });
+  return next === undefined || next === old ? [] : findUnknownOptions(next, CONFIG);
+}
+
+const CONFIG = 'spec.auditLogging.sidecar.config';
+
+function sidecarOf(block: AuditLoggingSettings | undefined): AuditLoggingSettings['sidecar'] {
+  const given: unknown = block?.sidecar;
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return undefined;
+  return given;
 }

@@ -21,6 +21,12 @@ export const FLUENTBIT_KEY = 'fluent-bit.conf';
 export const FLUENTBIT_DIRECTORY = '/etc/fluent-bit/';
 export const FLUENTBIT_PATH = `${FLUENTBIT_DIRECTORY}${FLUENTBIT_KEY}`;
 
+/** Of the image: parsers that a configuration may name. */
+export const PARSERS_PATH = '/fluent-bit/etc/parsers.conf';
+
+/** Variables by which the loader, the C library or Lua run something else in the sidecar; the backstop has the same expression. */
+export const LOADER_VARIABLE = /^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)/;
+
 export const WEBHOOK_VOLUME = 'audit-webhook-backend';
 export const WEBHOOK_KEY = 'webhook.yaml';
 export const WEBHOOK_DIRECTORY = `${POLICY_DIRECTORY}/webhook`;

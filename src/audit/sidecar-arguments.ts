@@ -4,6 +4,7 @@
  */
 import type { Container } from '../kubernetes.ts';
 import { expandArguments, isKnown } from './command-line.ts';
+import { PARSERS_PATH } from './names.ts';
 import { rememberLast } from './remember.ts';
 
 export type SidecarArguments =
@@ -12,16 +13,21 @@ export type SidecarArguments =
   | { readonly configPath: undefined; readonly tailPath: string }
   | { readonly problem: string };
 
-/** Options that change nothing about what is collected; true where a value follows. */
-const HARMLESS_OPTIONS: ReadonlyMap<string, boolean> = new Map([
-  ['-f', true],
-  ['--flush', true],
-  ['-R', true],
-  ['--parser', true],
-  ['-v', false],
-  ['-vv', false],
-  ['-q', false],
-  ['--quiet', false],
+/** More than no and at most 60 seconds, as in the configuration; the same expression as in the backstop. */
+const isFlush = (value: string): boolean =>
+  /^(?:[1-9](?:[.][0-9]+)?|[1-5][0-9](?:[.][0-9]+)?|60|0?[.][0-9]*[1-9][0-9]*)$/.test(value);
+const isParsers = (value: string): boolean => value === PARSERS_PATH;
+
+/** Options that change nothing about what is collected, and the values for which that is so; undefined where none follows. */
+const HARMLESS_OPTIONS: ReadonlyMap<string, ((value: string) => boolean) | undefined> = new Map([
+  ['-f', isFlush],
+  ['--flush', isFlush],
+  ['-R', isParsers],
+  ['--parser', isParsers],
+  ['-v', undefined],
+  ['-vv', undefined],
+  ['-q', undefined],
+  ['--quiet', undefined],
 ]);
 
 /** @param sidecar the container named audit-logs */
@@ -44,11 +50,15 @@ export const readSidecarArguments = rememberLast((sidecar: Container): SidecarAr
   for (let index = 0; index < queue.length; index += 1) {
     const option = queue[index] ?? '';
     const value = queue[index + 1] ?? '';
-    const takesValue = HARMLESS_OPTIONS.get(option);
-    if (takesValue !== false && index + 1 >= queue.length)
+    const isHarmless = HARMLESS_OPTIONS.has(option);
+    const accepts = HARMLESS_OPTIONS.get(option);
+    if (isHarmless && accepts === undefined) continue;
+    if (index + 1 >= queue.length)
       return { problem: `option ${option} has no value, or is not known to be harmless` };
-    if (takesValue !== false) index += 1;
-    if (takesValue !== undefined) continue;
+    index += 1;
+    if (accepts?.(value) === false)
+      return { problem: `option ${option} ${value} is not known to be harmless` };
+    if (isHarmless) continue;
     if (option === '-c' || option === '--config') configPath = value;
     else if (option === '-i' || option === '--input') input = input === '' ? value : `${input}, ${value}`;
     else if (option === '-o' || option === '--output') output = output === '' ? value : `${output}, ${value}`;

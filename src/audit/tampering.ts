@@ -147,14 +147,13 @@ function judgeLogVolume(
 function judgeSidecar(spec: PodSpec, apiserver: Container, sidecar: Container): Reason[] {
   const found = findCovered(
     sidecar,
-    [SIDECAR_PROGRAM, ...LOADER_PATHS],
+    [SIDECAR_PROGRAM, names.PARSERS_PATH, ...LOADER_PATHS],
     [names.LOG_PATH, names.FLUENTBIT_PATH],
   );
   if (spec.shareProcessNamespace === true || field(spec, 'hostPID') === true)
     found.push(reason('PROCESSES_SHARED'));
   for (const { name } of sidecar.env ?? []) {
-    if (/^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)/.test(name))
-      found.push(reason('SIDECAR_ENVIRONMENT', { name }));
+    if (names.LOADER_VARIABLE.test(name)) found.push(reason('SIDECAR_ENVIRONMENT', { name }));
   }
   const handlers: readonly (readonly [string, unknown])[] = [
     ['lifecycle.postStart', field(sidecar.lifecycle, 'postStart')],

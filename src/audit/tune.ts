@@ -13,6 +13,7 @@ import type { Desired } from './desired.ts';
 import { findSidecar } from './effective.ts';
 import * as names from './names.ts';
 import type { Settings } from './settings.ts';
+import { keepsEnough } from './weakenings.ts';
 
 /**
  * @param spec of a pod that already has what settings ask for; stays as it is
@@ -56,8 +57,7 @@ function tuneRetention(apiserver: Container, desired: Desired): Container {
     const commandLine = parseCommandLine(tuned);
     if (!commandLine.isApiserver) return apiserver;
     const flag = findFlag(commandLine, name);
-    const keepsEnough = flag?.value !== undefined && Number(flag.value) >= Number(wanted);
-    if (flag === undefined || keepsEnough) continue;
+    if (flag === undefined || (flag.value !== undefined && keepsEnough(name, flag.value, wanted))) continue;
     tuned = insertArguments(tuned, placeFlag(commandLine, name), [`--${name}`, wanted]);
   }
   return tuned;

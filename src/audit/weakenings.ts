@@ -2,6 +2,7 @@
  * Flags of kube-apiserver that make a configured audit log lose events (kube-apiserver --help, "Auditing flags"; behaviour read in
  * k8s.io/apiserver's options and plugins of 1.33 to 1.36), in one table. `audit-` and the backend's name stand in front of each.
  */
+import { RETENTION_MAXIMUMS } from '../config.ts';
 import { type CommandLine, findFlag } from './command-line.ts';
 import { isGoTrue, parseGoDurationMs, parseGoInteger } from './go-literals.ts';
 
@@ -74,19 +75,38 @@ const batchRows = (backend: 'log' | 'webhook', throttleQps: string): Weakening[]
       ]),
 ];
 
+const RETENTION = [
+  { flag: 'maxage', neutral: '30', maximum: RETENTION_MAXIMUMS.maxAgeDays },
+  { flag: 'maxbackup', neutral: '10', maximum: RETENTION_MAXIMUMS.maxBackups },
+  { flag: 'maxsize', neutral: '100', maximum: RETENTION_MAXIMUMS.maxSizeMegabytes },
+] as const;
+
+const isBetween = (value: string, least: number, most: number): boolean => {
+  const amount = parseGoInteger(value);
+  return amount >= least && amount <= most;
+};
+
+/**
+ * Whether a flag keeps the log at least as long as is wanted, and still has a bound.
+ * @param name whole name of the flag, without dashes
+ */
+export function keepsEnough(name: string, value: string, wanted: string): boolean {
+  const row = RETENTION.find(({ flag }) => name === `audit-log-${flag}`);
+  return isBetween(value, Number(wanted), row?.maximum ?? Number.POSITIVE_INFINITY);
+}
+
 export const WEAKENINGS: readonly Weakening[] = [
   ...batchRows('log', ''),
   ...batchRows('webhook', '10'),
-  ...(['maxage', 'maxbackup', 'maxsize'] as const).map((flag): Weakening => {
-    const neutral = { maxage: '30', maxbackup: '10', maxsize: '100' }[flag];
-    return {
+  ...RETENTION.map(
+    ({ flag, neutral, maximum }): Weakening => ({
       backend: 'log',
       flag,
-      weakens: (value) => !(parseGoInteger(value) > 0),
+      weakens: (value) => !isBetween(value, 1, maximum),
       neutral,
-      why: 'without that bound the log fills the volume until the pod is evicted',
-    };
-  }),
+      why: `without a bound from 1 to ${maximum} the log fills the volume until the pod is evicted, or is not written at all`,
+    }),
+  ),
 ];
 
 const NAMED = WEAKENINGS.map((row) => ({

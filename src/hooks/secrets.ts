@@ -3,7 +3,8 @@
  * log but the places of what is wrong.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { mayBeEnforced } from '../audit/enforce.ts';
+import { mayBeEnforced, settingsOf } from '../audit/enforce.ts';
+import { findUnknownOptions } from '../audit/fluentbit-options.ts';
 import { findLosses } from '../audit/losses.ts';
 import { FLUENTBIT_KEY, FLUENTBIT_SECRET, FLUENTBIT_TUNED_SECRET } from '../audit/names.ts';
 import { ownText, type Secret } from '../kubernetes.ts';
@@ -37,9 +38,15 @@ export function validateSecret(call: Call): Answer {
     const old = request.operation === 'CREATE' ? undefined : (request.oldObject() as Secret | undefined);
     const attempts = judge(old, next);
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
-    if (attempts.length === 0) return pass([]);
+    const isOwnImage = settingsOf(resolution).options.sidecar.image !== '';
+    const [before, after] = [readConfig(old), readConfig(next)];
+    const notes =
+      isOwnImage || after === undefined || after === before ? [] : findUnknownOptions(after, FLUENTBIT_KEY);
+    if (attempts.length === 0) return pass(notes);
     const subject = `Secret ${request.namespace}/${nameOf(request)}`;
-    return refuse(call, { subject, cluster, verdict: { attempts, notes: [] }, resolution }, pass);
+    return refuse(call, { subject, cluster, verdict: { attempts, notes }, resolution }, (more) =>
+      pass([...notes, ...more]),
+    );
   });
 }
 

@@ -284,6 +284,36 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
     run: filter({ Name: 'record_modifier', Match: '*', Remove_key: 'log' }),
   },
   {
+    name: 'Cluster: filters that rename the record, and then take it away',
+    codes: ['FLUENTBIT_FILTER'],
+    run: sidecarOf({
+      filters: [
+        { Name: 'modify', Match: '*', Rename: 'log evil' },
+        { Name: 'modify', Match: '*', Remove: 'evil' },
+      ],
+    }),
+  },
+  {
+    name: 'Cluster: filter for nothing by its pattern, and for all by its expression',
+    codes: ['FLUENTBIT_FILTER'],
+    run: filter({ Name: 'grep', Match: 'none', Match_Regex: '.*', Exclude: 'log .' }),
+  },
+  {
+    name: 'Cluster: output null under one name, stdout under another',
+    codes: ['FLUENTBIT_OUTPUT'],
+    run: output({ Name: 'null', name: 'stdout', Match: '*' }),
+  },
+  {
+    name: 'Cluster: output for what KKP writes with an entity',
+    codes: ['FLUENTBIT_OUTPUT'],
+    run: output({ Name: 'stdout', Match_Regex: '.+' }),
+  },
+  {
+    name: 'Cluster: a flush once a day',
+    codes: ['FLUENTBIT_OUTPUT'],
+    run: sidecarOf({ service: { Flush: '100000s' } }),
+  },
+  {
     name: 'Cluster: filter of an unknown kind',
     codes: ['FLUENTBIT_FILTER'],
     run: filter({ Name: 'mystery', Match: '*' }),
@@ -323,6 +353,11 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
     name: 'Cluster: another library for the sidecar',
     codes: ['SIDECAR_ENVIRONMENT'],
     run: sidecarOf({}, { extraEnvs: [{ name: 'LD_PRELOAD', value: '/x.so' }] }),
+  },
+  {
+    name: 'Cluster: another program for the sidecar',
+    codes: ['SIDECAR_ENVIRONMENT'],
+    run: sidecarOf({}, { extraEnvs: [{ name: 'LUA_INIT', value: '@/x.lua' }] }),
   },
   {
     name: 'Cluster: the label off',
@@ -724,6 +759,12 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     'no retention',
     'LOG_WEAKENED',
     append('--audit-log-maxage=0', '--audit-log-maxbackup=0', '--audit-log-maxsize=0'),
+    true,
+  ),
+  deployment(
+    'files of a size beyond 64 bits',
+    'LOG_WEAKENED',
+    append('--audit-log-maxsize=8796093022208'),
     true,
   ),
   deployment(
@@ -1300,6 +1341,10 @@ export const FINE: readonly FineRow[] = [
   ),
   fine('more retention', replaceDeployment(append('--audit-log-maxbackup=20'))),
   fine(
+    'larger files, for longer',
+    replaceDeployment(append('--audit-log-maxsize=1000', '--audit-log-maxage=365')),
+  ),
+  fine(
     'a sidecar that stays, as an init container',
     replaceDeployment((spec) => {
       spec.initContainers.push({ ...sidecar(spec), restartPolicy: 'Always' });
@@ -1389,6 +1434,16 @@ export const FINE: readonly FineRow[] = [
   fine(
     'sidecar: another output',
     output({ Name: 'loki', Match: '*', Host: 'loki.mla.svc', Labels: 'job=audit' }),
+  ),
+  fine('sidecar: Elastic in its cloud', output({ Name: 'es', Match: '*', Cloud_ID: 'audit:Y2xvdWQ=' })),
+  fine(
+    'sidecar: the event under another name, and more beside it',
+    sidecarOf({
+      filters: [
+        { Name: 'modify', Match: '*', Rename: 'log message', Set: 'team a' },
+        { Name: 'record_modifier', Match: '*', Record: 'cluster_name x' },
+      ],
+    }),
   ),
   fine(
     'sidecar: an output beside stdout',

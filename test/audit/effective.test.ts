@@ -433,6 +433,13 @@ for (const flag of [
   'log-maxage=0',
   'log-maxbackup=0x0',
   'log-maxsize=00',
+  // From 2^43 megabytes on each write of kube-apiserver's log fails; before that, there is no bound.
+  'log-maxsize=8796093022208',
+  'log-maxsize=0x100000000000',
+  'log-maxsize=10001',
+  'log-maxage=106752',
+  'log-maxage=36501',
+  'log-maxbackup=1000000000',
   'webhook-batch-buffer-size=1_0',
   'webhook-batch-throttle-qps=0x1p-2',
   'webhook-truncate-enabled=1',

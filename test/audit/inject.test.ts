@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { INJECTED_ANNOTATION, readClaims } from '../../src/audit/claims.ts';
+import { desire } from '../../src/audit/desired.ts';
 import {
   INJECTION_ANNOTATION,
   injectDeployment,
@@ -235,6 +236,43 @@ describe('an annotation that lies', () => {
     assert.equal(claims.displaced.length, 1);
     assert.equal(({} as { name?: string }).name, undefined);
   });
+});
+
+test('a variable that changes what the sidecar runs is left out of it, and pods are let in', () => {
+  const extraEnvs = ['LUA_INIT', 'GCONV_PATH', 'LD_PRELOAD', 'LOCPATH', 'TEAM'].map((name) => ({
+    name,
+    value: 'x',
+  }));
+  const settings = settingsWith({ enabled: true, sidecar: { extraEnvs } });
+  const pod = { metadata: { name: 'a', labels: { app: 'apiserver' } }, spec: specOf(kkp()) };
+  const { object, remaining } = injectPod(pod, settings);
+  assert.deepEqual(codes(remaining), []);
+  const sidecar = object.spec?.containers?.find(({ name }) => name === 'audit-logs');
+  assert.deepEqual(
+    sidecar?.env?.map(({ name }) => name),
+    ['CLUSTER_ID', 'TEAM'],
+  );
+  const problems = desire(settings, 'pod').problems.filter(({ code }) => code === 'SIDECAR_ENV_INVALID');
+  assert.equal(problems.length, 4);
+});
+
+test('a pod keeps what its flags keep, as kube-apiserver reads them', () => {
+  for (const [given, last] of [
+    ['10', '10'],
+    ['0x14', '0x14'],
+    // Octal: 8.
+    ['010', '10'],
+    ['1000000000', '10'],
+  ] as const) {
+    const deployment = edit(inject(kkp(), SETTINGS).object, (_, apiserver) => {
+      apiserver.args.push('--audit-log-maxbackup', given);
+    });
+    const pod = { metadata: { name: 'a', labels: { app: 'apiserver' } }, spec: specOf(deployment) };
+    const { object, remaining } = injectPod(pod, SETTINGS);
+    const args = object.spec?.containers?.find(({ name }) => name === 'apiserver')?.args ?? [];
+    assert.deepEqual(codes(remaining), [], given);
+    assert.equal(args[args.lastIndexOf('--audit-log-maxbackup') + 1], last, given);
+  }
 });
 
 describe('our names used for something else make way, and come back', () => {

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { explainDenial, judgeCluster } from '../../src/audit/enforce.ts';
+import { parseFluentBit, renderFluentBit, toEntities } from '../../src/audit/fluentbit.ts';
 import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { type AuditLoggingSettings, viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { KubernetesObject } from '../../src/kubernetes.ts';
+import { explainReason } from '../../src/reasons.ts';
+import { renderFluentBitConf } from '../support/kkp-objects.ts';
 import { renderCluster, renderSeed } from '../support/seed.ts';
 
 const DATACENTERS = { enforcing: { enforceAuditLogging: true }, free: {} };
@@ -54,6 +57,16 @@ describe('a write of a Cluster', () => {
       filters(GREP, { Name: 'throttle', Match: '*' }),
       ['FLUENTBIT_FILTER'],
     ],
+    ...['LD_PRELOAD', 'LUA_INIT', 'LUA_INIT_5_1', 'GCONV_PATH', 'LOCPATH'].map(
+      (variable) =>
+        [
+          `a variable ${variable}, with which no pod would be let in`,
+          on(),
+          on({ sidecar: { extraEnvs: [{ name: variable, value: 'x' }] } }),
+          ['SIDECAR_ENVIRONMENT'],
+        ] as const,
+    ),
+    ['a variable', on(), on({ sidecar: { extraEnvs: [{ name: 'LUA', value: 'x' }] } }), []],
     [
       'a backend away',
       on({ webhookBackend: { auditWebhookConfig: { name: 'a' } } }),
@@ -88,6 +101,126 @@ describe('a write of a Cluster', () => {
       ),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe('as KKP writes it, with entities', () => {
+  const outputs = (...list: unknown[]) => on({ sidecar: { config: { outputs: list } } });
+  for (const [name, after, expected] of [
+    ['a match by one or more', outputs({ Name: 'stdout', Match_Regex: '.+' }), ['FLUENTBIT_OUTPUT']],
+    ['a match by any number', outputs({ Name: 'stdout', Match_Regex: '.*' }), []],
+    [
+      'quotes and more where they decide nothing',
+      outputs({ Name: 'http', Match: '*', Host: 'a', Header: `x "y" & 'z'` }),
+      [],
+    ],
+    [
+      'what is lost anyway, said once',
+      outputs({ Name: 'null', Match: '*', Alias: 'a&b' }),
+      ['FLUENTBIT_OUTPUT'],
+    ],
+  ] as const)
+    test(name, () => assert.deepEqual(judge(on(), after), expected));
+});
+
+test('what is judged as written by KKP is what KKP writes', () => {
+  const block = {
+    enabled: true,
+    sidecar: {
+      extraEnvs: [{ name: 'TEAM', value: `a&"b"` }],
+      config: {
+        service: { Log_File: `/a'b` },
+        filters: [{ Name: 'record_modifier', Match: '*', Record: `x <1>+$` + '{TEAM}+$' + '{CLUSTER_ID}' }],
+        outputs: [{ Match_Regex: '.+', Name: 'http', Header: `a "b" & 'c' <d>+` }],
+      },
+    },
+  };
+  const resolution = resolveSettings(view(block), [], DEFAULT_CONFIG, 0);
+  assert.ok(!resolution.resolved);
+  const read = (text: string) =>
+    parseFluentBit(text)
+      .filter(({ name }) => name !== 'INPUT')
+      .map(({ name, entries }) => [name, Object.fromEntries(entries)]);
+  const written = renderFluentBit(resolution.own, toEntities).text;
+  assert.deepEqual(read(written), read(renderFluentBitConf('bank', block)));
+});
+
+describe('what fluent-bit would not start with is said', () => {
+  const notes = (before: unknown, after: unknown, change: object = {}): string[] => {
+    const seeds = [viewSeed(renderSeed(DATACENTERS) as KubernetesObject)];
+    const config = { ...DEFAULT_CONFIG, defaults: { ...DEFAULT_CONFIG.defaults, ...change } };
+    const verdict = judgeCluster(view(before), view(after), seeds, config, 0);
+    assert.deepEqual(verdict.attempts, []);
+    return verdict.notes.map(explainReason);
+  };
+  const outputs = (...list: unknown[]) => on({ sidecar: { config: { outputs: list } } });
+  const nonsense = outputs({ Name: 'stdout', Match: '*', Nonsense: 'hunter2' });
+
+  test('an option that an output does not have, without what stands there', () => {
+    const [note, ...more] = notes(on(), nonsense);
+    assert.match(
+      note ?? '',
+      /^spec\.auditLogging\.sidecar\.config, output 1: stdout has no such option in fluent-bit 4\.0/,
+    );
+    assert.doesNotMatch(note ?? '', /hunter2|Nonsense/);
+    assert.deepEqual(more, []);
+  });
+  test('an output, and a filter with an option, that do not exist', () => {
+    const all = on({
+      sidecar: {
+        config: {
+          filters: [{ Name: 'stdout', Match: '*', Format: 'json' }],
+          outputs: [
+            { Name: 'stdout', Match: '*' },
+            { Name: 'newrelic', Match: '*' },
+          ],
+        },
+      },
+    });
+    assert.equal(notes(on(), all).length, 2);
+  });
+  test('not again, where nothing of it changes, nor for an image of its own', () => {
+    assert.deepEqual(notes(nonsense, nonsense), []);
+    assert.deepEqual(
+      notes(on(), nonsense, { sidecar: { ...DEFAULT_CONFIG.defaults.sidecar, image: 'a/b:5' } }),
+      [],
+    );
+  });
+  test('nothing of what is right, in any capitals', () => {
+    const right = on({
+      sidecar: {
+        config: {
+          service: { Flush: '1' },
+          filters: [
+            { Name: 'record_modifier', Match: '*', Record: 'a b' },
+            { Name: 'kubernetes', Match: '*', Merge_Log: 'On', 'K8S-Logging.Parser': 'On' },
+          ],
+          outputs: [
+            {
+              NAME: 'es',
+              match: '*',
+              Host: 'a',
+              Port: '9200',
+              TLS: 'On',
+              'tls.verify': 'Off',
+              'net.keepalive': 'on',
+            },
+            {
+              Name: 'http',
+              Match: '*',
+              Host: 'a',
+              AWS_Region: 'x',
+              Header: 'a b',
+              Retry_Limit: 'False',
+              Workers: '2',
+            },
+            { Name: 'kafka', Match: '*', Brokers: 'a:9092', Topics: 't', 'rdkafka.acks': '1' },
+            { Name: 'pgsql', Match: '*', Host: 'a', Anything: 'x' },
+          ],
+        },
+      },
+    });
+    assert.deepEqual(notes(on(), right), []);
   });
 });
 

@@ -191,6 +191,16 @@ export const POD_CASES: readonly PodCase[] = [
     effective: true,
   },
   {
+    name: 'the sidecar with a flush of its own, and the parsers of its image',
+    change: sidecarWith({
+      args: [
+        ...['-f', '60', '-R', '/fluent-bit/etc/parsers.conf'],
+        ...['-c', '/etc/fluent-bit/fluent-bit.conf', '--flush=0.5', '-vv'],
+      ],
+    }),
+    effective: true,
+  },
+  {
     name: 'the policy by items',
     change: volume('audit-config', {
       configMap: { name: 'audit-config', items: [{ key: 'policy.yaml', path: 'policy.yaml' }] },
@@ -234,6 +244,12 @@ export const POD_CASES: readonly PodCase[] = [
     effective: true,
   },
   { name: 'a retention of its own', change: append('--audit-log-maxage', '365'), effective: true },
+  {
+    name: 'the largest retention',
+    change: append('--audit-log-maxage=36500', '--audit-log-maxbackup=+10000', '--audit-log-maxsize=10000'),
+    effective: true,
+  },
+  { name: 'files of a gigabyte', change: append('--audit-log-maxsize', '1000'), effective: true },
   {
     name: 'batch mode with a large buffer',
     change: append('--audit-log-mode', 'batch', '--audit-log-batch-buffer-size', '20000'),
@@ -386,6 +402,15 @@ export const POD_CASES: readonly PodCase[] = [
     effective: false,
   },
   { name: 'no age limit', change: append('--audit-log-maxage=0'), effective: false },
+  { name: 'an age beyond 64 bits', change: append('--audit-log-maxage=106752'), effective: false },
+  { name: 'an age of more than 36500 days', change: append('--audit-log-maxage=36501'), effective: false },
+  { name: 'a size beyond 64 bits', change: append('--audit-log-maxsize', '8796093022208'), effective: false },
+  { name: 'a size without a bound', change: append('--audit-log-maxsize', '10001'), effective: false },
+  {
+    name: 'backups without a bound',
+    change: append('--audit-log-maxbackup', '1000000000'),
+    effective: false,
+  },
   { name: 'truncation', change: append('--audit-log-truncate-enabled'), effective: false },
   {
     name: 'batch mode with a tiny buffer',
@@ -421,6 +446,19 @@ export const POD_CASES: readonly PodCase[] = [
     change: sidecarWith({ command: ['sleep', 'infinity'], args: [] }),
     effective: false,
   },
+  ...[
+    ['-f', '999999'],
+    ['--flush=61'],
+    ['--flush', '0'],
+    ['-f', '6e9'],
+    ['-f', ''],
+    ['-R', '/etc/fluent-bit/parsers.conf'],
+    ['--parser=/fluent-bit/etc/../../tmp/x.conf'],
+  ].map((more) => ({
+    name: `a sidecar with ${more.join(' ')}`,
+    change: sidecarWith({ args: ['-c', '/etc/fluent-bit/fluent-bit.conf', ...more] }),
+    effective: false,
+  })),
   { name: 'a sidecar without configuration', change: sidecarWith({ args: [] }), effective: false },
   {
     name: 'a sidecar with another configuration',
@@ -528,6 +566,7 @@ export const POD_CASES: readonly PodCase[] = [
     change: addMount(sidecar, '/fluent-bit/bin/fluent-bit'),
     effective: false,
   },
+  { name: 'a mount over the parsers', change: addMount(sidecar, '/fluent-bit/etc'), effective: false },
   { name: 'a mount over the libraries', change: addMount(sidecar, '/usr/lib/'), effective: false },
   { name: 'a mount beside the libraries', change: addMount(sidecar, '/usr/libexec'), effective: true },
   {

@@ -135,6 +135,15 @@ describe('the Secrets of the sidecar', () => {
     assert.ok(!everything.includes(Buffer.from(password).toString('base64').slice(0, 12)));
   });
 
+  test('one with which fluent-bit would not start is let in with a warning', async () => {
+    const odd = secret(`${INPUT}[OUTPUT]\n    Name stdout\n    Match *\n    Nonsense yes\n`);
+    const decision = await ask(hooks.validate, requestOf(odd, fine));
+    assert.equal(decision.allowed, true);
+    assert.deepEqual(codesOf(decision), ['FLUENTBIT_WOULD_NOT_START']);
+    assert.match(decision.warnings.join(), /fluent-bit\.conf, output 1: stdout has no such option/);
+    assert.deepEqual(codesOf(await ask(hooks.validate, requestOf(odd, odd))), []);
+  });
+
   test('the one that covers it in pods is guarded alike', async () => {
     const tuned = secret('', 'audit-logs-fluentbit-tuned');
     assert.deepEqual(codesOf(await ask(hooks.validate, requestOf(tuned))), ['FLUENTBIT_KEY_MISSING']);

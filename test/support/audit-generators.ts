@@ -136,6 +136,9 @@ const STRINGS = [
     '--audit-log-maxage=0',
     '--audit-log-maxbackup=00',
     '--audit-log-maxsize=0x0',
+    '--audit-log-maxsize=8796093022208',
+    '--audit-log-maxage=106752',
+    '--audit-log-maxbackup=1000000000',
     '--audit-log-format=legacy',
   ],
   ...[

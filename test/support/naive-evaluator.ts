@@ -117,7 +117,12 @@ function findLoss(prefix: string, flags: Map<string, string>, batchByDefault: bo
   if (batchByDefault) return undefined;
   for (const name of ['maxage', 'maxbackup', 'maxsize']) {
     const value = flag(name);
-    if (value !== undefined && goInteger(value) === 0n) return `${name} 0`;
+    if (value === undefined) continue;
+    const amount = goInteger(value);
+    if (amount === 0n) return `${name} 0`;
+    // lumberjack counts a file's bytes and an age's nanoseconds in 64 bits.
+    const unit = { maxage: 86_400_000_000_000n, maxbackup: 1n, maxsize: 1_048_576n }[name] ?? 1n;
+    if (BigInt.asIntN(64, amount * unit) !== amount * unit) return `${name} beyond 64 bits`;
   }
   return undefined;
 }
@@ -178,7 +183,12 @@ function playSidecar(
       if (value !== 'tail') return `input ${value}`;
     } else if (option === '-o' || option === '--output') {
       if (value !== 'stdout') return `output ${value}`;
-    } else if (!['-f', '--flush', '-R', '--parser'].includes(option ?? '')) return `option ${option}`;
+    } else if (option === '-f' || option === '--flush') {
+      const seconds = Number.parseFloat(value);
+      if (!(seconds > 0 && seconds <= 60)) return `flush ${value}`;
+    } else if (option === '-R' || option === '--parser') {
+      if (value !== '/fluent-bit/etc/parsers.conf') return `parsers ${value}`;
+    } else return `option ${option}`;
   }
   if (config !== '') {
     if (contentAt(spec, sidecar, config, sidecar.workingDir) !== CONFIG) return 'another configuration';

@@ -96,8 +96,10 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}IsUnweakened
   expression: >-
     !({{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-truncate-enabled" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
-    {{- range list "audit-log-maxage" "audit-log-maxbackup" "audit-log-maxsize" }}
-    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" . "absent" "1") }}.matches('^[+]?0*[1-9][0-9]*$')
+    {{- $upTo10000 := "[1-9][0-9]{0,3}|10000" }}
+    {{- $upTo36500 := "[1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|36500" }}
+    {{- range $flag, $numbers := dict "audit-log-maxage" $upTo36500 "audit-log-maxbackup" $upTo10000 "audit-log-maxsize" $upTo10000 }}
+    && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" $flag "absent" "1") }}.matches('^[+]?0*({{ $numbers }})$')
     {{- end }}
     && (!variables.{{ $p }}IsBatch ||
     !({{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-batch-throttle-enable" "absent" "false") }} in ['', '1', 't', 'T', 'true', 'TRUE', 'True'])
@@ -107,7 +109,9 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}SidecarLine
   expression: >-
     {{ $sidecar }}.map(c, ((size(c.?command.orValue([])) > 0 ? c.command : ['fluent-bit']) + c.?args.orValue([])).map(a, a.replace('\n', ' ') + '\n').join('')).join('')
-{{- $harmless := "(?:-vv?\\\\n|-q\\\\n|--quiet\\\\n|(?:-f|-R)\\\\n[^\\\\n]*\\\\n|--(?:flush|parser)[=\\\\n][^\\\\n]*\\\\n)*" }}
+{{- $flush := "(?:[1-9](?:[.][0-9]+)?|[1-5][0-9](?:[.][0-9]+)?|60|0?[.][0-9]*[1-9][0-9]*)" }}
+{{- $parsers := "/fluent-bit/etc/parsers[.]conf" }}
+{{- $harmless := printf "(?:-vv?\\\\n|-q\\\\n|--quiet\\\\n|(?:-f\\\\n|--flush[=\\\\n])%s\\\\n|(?:-R\\\\n|--parser[=\\\\n])%s\\\\n)*" $flush $parsers }}
 # Without a configuration file, as KKP rendered it up to 2.20.
 - name: {{ $p }}IsLegacySidecar
   expression: >-
@@ -153,7 +157,7 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}IsUncovered
   expression: >-
     {{ $apiserver }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "[c.?command[?0].orValue('').startsWith('/') ? c.command[0] : '/usr/local/bin/kube-apiserver']" "files" "['/etc/kubernetes/audit/policy.yaml', '/var/log/kubernetes/audit/audit.log']") | nindent 4 }})
-    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "['/fluent-bit/bin/fluent-bit', '/etc/ld.so.preload', '/etc/ld.so.cache', '/lib', '/lib64', '/usr/lib', '/usr/lib64']" "files" "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf']") | nindent 4 }})
+    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "['/fluent-bit/bin/fluent-bit', '/fluent-bit/etc/parsers.conf', '/etc/ld.so.preload', '/etc/ld.so.cache', '/lib', '/lib64', '/usr/lib', '/usr/lib64']" "files" "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf']") | nindent 4 }})
 - name: {{ $p }}HasLogVolume
   expression: >-
     {{ $log }}.all(found, found.all(p, variables.{{ $p }}Volumes.filter(v, v.name == p.volume).all(v,

@@ -134,6 +134,26 @@ export function displace(
   draft.displaced.push({ part, list, index: foreign.length, value: value as JsonValue });
 }
 
+/**
+ * Takes mounts of the apiserver out that have to make way for a part: all in one pass, because there may be any number of them.
+ * @returns whether there were any
+ */
+export function displaceMounts(draft: Draft, part: Part, matches: (mount: VolumeMount) => boolean): boolean {
+  const kept: VolumeMount[] = [];
+  let index = 0;
+  const given = findApiserver(draft.spec)?.volumeMounts ?? [];
+  for (const mount of given) {
+    if (matches(mount)) {
+      draft.displaced.push({ part, list: 'volumeMounts', index, value: mount as unknown as JsonValue });
+      continue;
+    }
+    kept.push(mount);
+    if (!draft.parts.has(partOf('volumeMounts', mount))) index += 1;
+  }
+  if (kept.length < given.length) setMounts(draft, () => kept);
+  return kept.length < given.length;
+}
+
 type ListItem = Container | Volume | VolumeMount;
 
 const listOf = (draft: Draft, list: Displaced['list']): readonly ListItem[] =>

@@ -37,11 +37,12 @@ export function findProgram(container: Container, usual: string): Program {
   return { paths: [usual, ...SEARCH_DIRECTORIES.map((directory) => `${directory}/${name}`)] };
 }
 
-/** In images of the last ten years these directories are links to those below /usr, and a mount follows a link. */
-const LINKED = /^\/(?:bin|sbin|lib(?:32|64|x32)?)(?=\/|$)/;
+/** In images of the last ten years these directories are links to those below /usr, and /var/run is one to /run; a mount follows a link. */
+const LINKED = /^\/(?:bin|sbin|lib(?:32|64|x32)?|var\/run)(?=\/|$)/;
 
 /**
  * A path as the links that nearly every image has resolve it, so that two spellings of one file can be compared.
  * @param path clean
  */
-export const followLinks = (path: string): string => (LINKED.test(path) ? `/usr${path}` : path);
+export const followLinks = (path: string): string =>
+  !LINKED.test(path) ? path : path.startsWith('/var') ? path.slice('/var'.length) : `/usr${path}`;

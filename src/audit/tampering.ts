@@ -19,7 +19,14 @@ const IDENTITY_SECRETS = ['apiserver-tls', 'apiserver-etcd-client-certificate'];
 /** One full log file of KKP's --audit-log-maxsize. */
 const MIN_LOG_VOLUME = '100Mi';
 /** Where the loader of programs and its libraries are; a mount at, above or below one of them changes what runs. */
-const LOADER_PATHS = ['/etc/ld.so.preload', '/etc/ld.so.cache', '/lib', '/lib64', '/usr/lib', '/usr/lib64'];
+const LOADER_PATHS = [
+  '/etc/ld.so.preload',
+  '/etc/ld.so.cache',
+  '/lib',
+  '/lib64',
+  '/usr/lib',
+  '/usr/lib64',
+].map((path) => ({ path, real: followLinks(path) }));
 /** Load balancers need less to learn that an apiserver goes away; the sidecar is stopped at the start of that time. */
 const MAX_STOP_SECONDS = 300;
 /** Kubernetes' own for a pod that says nothing. */
@@ -116,6 +123,9 @@ export function findTampering(
       found.push(reason('APISERVER_REPEATED', { container: container.name }));
   }
   found.push(...findCovered(apiserver, guardApiserver(apiserver, log !== undefined)));
+  const nested = [apiserver, sidecar].filter((given) => given && listNested(given.volumeMounts).length > 0);
+  const isForeign = nested.length > 0 ? findForeignVolumes(spec, apiserver, sidecar) : () => false;
+  for (const container of nested) if (container) found.push(...findMisled(container, isForeign));
   for (const handler of listHandlers(apiserver)) {
     if (runsCommand(handler)) found.push(reason('APISERVER_HANDLERS', { found: `${handler.name}.exec` }));
   }
@@ -126,11 +136,18 @@ export function findTampering(
   return found;
 }
 
+/** A path, and the one that links lead it to. */
+interface Followed {
+  readonly path: string;
+  readonly real: string;
+}
+const follow = (path: string): Followed => ({ path, real: followLinks(path) });
+
 /** Files of a container that nothing may lie over. */
 interface Guarded {
   readonly programs: readonly string[];
   /** Nothing may lie in them either. */
-  readonly directories: readonly string[];
+  readonly directories: readonly Followed[];
   /** Not even kubelet's file for the termination message; mounts over them are judged elsewhere. */
   readonly files: readonly string[];
 }
@@ -171,12 +188,11 @@ function resolveAll(container: Container, paths: readonly (string | undefined)[]
 /** Guarded files and directories that something else lies over, each told once. */
 function findCovered(container: Container, { programs, directories, files }: Guarded): Reason[] {
   const found = new Map<string, string>();
-  const look = (paths: readonly string[]) => paths.map((path) => ({ path, real: followLinks(path) }));
-  const [realPrograms, realDirectories, realFiles] = [look(programs), look(directories), look(files)];
+  const realPrograms = programs.map(follow);
   const isOver = (by: string, path: string): boolean => below(path, by) !== undefined;
-  const search = (what: string, at: string, targets: typeof realPrograms): void => {
+  const search = (what: string, at: string, targets: readonly Followed[]): void => {
     for (const { path, real } of targets) if (!found.has(path) && isOver(at, real)) found.set(path, what);
-    for (const { path, real } of realDirectories)
+    for (const { path, real } of directories)
       if (!found.has(path) && (isOver(at, real) || isOver(real, at))) found.set(path, what);
   };
   for (const { mount, mountPath } of cleanMounts(container))
@@ -184,11 +200,66 @@ function findCovered(container: Container, { programs, directories, files }: Gua
   const { terminationMessagePath: path } = container;
   if (path) {
     const at = followLinks(joinPaths(path));
-    search('the file of terminationMessagePath', at, [...realPrograms, ...realFiles]);
+    search('the file of terminationMessagePath', at, [...realPrograms, ...files.map(follow)]);
   }
   return [...found].map(([path, what]) =>
     reason('FILE_COVERED', { container: container.name, path, found: what }),
   );
+}
+
+/** What is in volumes of these kinds, Kubernetes alone decides. */
+const KEYED_SOURCES = ['configMap', 'secret', 'projected', 'downwardAPI'] as const;
+
+/** Tells volumes in which somebody else may have put a link: what was there before the pod, and what other containers write. */
+function findForeignVolumes(
+  spec: PodSpec,
+  apiserver: Container,
+  sidecar: Container | undefined,
+): (name: string) => boolean {
+  const written = new Set<string>();
+  for (const container of allContainers(spec)) {
+    if (container === apiserver || container === sidecar) continue;
+    for (const { name, readOnly } of container.volumeMounts ?? []) if (readOnly !== true) written.add(name);
+  }
+  const foreign = new Set<string>();
+  for (const volume of spec.volumes ?? []) {
+    if (KEYED_SOURCES.some((kind) => isJsonObject(volume[kind]))) continue;
+    if (!isJsonObject(volume.emptyDir) || written.has(volume.name)) foreign.add(volume.name);
+  }
+  return (name) => foreign.has(name);
+}
+
+interface Place {
+  readonly volume: string;
+  /** With a slash at the end, so that /a/ does not contain /ab/. */
+  readonly at: string;
+}
+
+/** The mounts of a container by their paths, each behind those that it is inside of; empty where none is inside of another. */
+const listNested = rememberLast((volumeMounts: Container['volumeMounts']): readonly Place[] => {
+  const places = cleanMounts({ ...(volumeMounts && { volumeMounts }) })
+    .map(({ mount, mountPath }) => {
+      const real = followLinks(mountPath);
+      return { volume: mount.name, at: real === '/' ? real : `${real}/` };
+    })
+    .sort((left, right) => (left.at < right.at ? -1 : Number(left.at > right.at)));
+  const isInside = (place: Place, index: number): boolean =>
+    place.at.startsWith(places[index - 1]?.at ?? '-');
+  return places.some(isInside) ? places : [];
+});
+
+/** A mount inside of a volume that may hold links: the runtime follows them, to the program as well. */
+function findMisled(container: Container, isForeign: (volume: string) => boolean): Reason[] {
+  let outer: Place | undefined;
+  for (const inner of listNested(container.volumeMounts)) {
+    if (outer === undefined || !inner.at.startsWith(outer.at)) {
+      outer = isForeign(inner.volume) ? inner : undefined;
+    } else if (inner.at !== outer.at) {
+      const found = `volume ${inner.volume}, unless a link in volume ${outer.volume} leads it elsewhere`;
+      return [reason('FILE_COVERED', { container: container.name, path: inner.at.slice(0, -1), found })];
+    }
+  }
+  return [];
 }
 
 /**

@@ -786,6 +786,38 @@ export const POD_CASES: readonly PodCase[] = [
     effective: true,
   },
 
+  {
+    name: 'a mount that a link of another container leads over fluent-bit',
+    change: both(addMount(sidecar, '/a/link'), (spec) => {
+      spec.volumes?.push({ name: 'links', emptyDir: {} });
+      sidecar(spec).volumeMounts?.push({ name: 'links', mountPath: '/a' });
+      const volumeMounts = [{ name: 'links', mountPath: '/a' }];
+      spec.initContainers?.push({ name: 'linker', image: 'other', volumeMounts });
+    }),
+    effective: false,
+  },
+  {
+    name: 'a mount that a link on the node leads over kube-apiserver',
+    change: both(addMount(apiserver, '/run/a/link'), (spec) => {
+      spec.volumes?.push({ name: 'links', hostPath: { path: '/srv' } });
+      apiserver(spec).volumeMounts?.push({ name: 'links', mountPath: '/var/run/a' });
+    }),
+    effective: false,
+  },
+  {
+    name: 'a mount inside a volume that only the apiserver has',
+    change: both(addMount(apiserver, '/a/b'), (spec) => {
+      spec.volumes?.push({ name: 'own', emptyDir: {} });
+      apiserver(spec).volumeMounts?.push({ name: 'own', mountPath: '/a' });
+    }),
+    effective: true,
+  },
+  {
+    name: 'a mount inside the volume of the policy',
+    change: addMount(apiserver, '/etc/kubernetes/audit/more'),
+    effective: true,
+  },
+
   // What kubelet runs besides.
   {
     name: 'an apiserver beside, after the start',

@@ -175,6 +175,15 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
     && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "usual" "/fluent-bit/bin/fluent-bit" "programs" "['/fluent-bit/bin/fluent-bit']"
       "directories" "['/etc/ld.so.preload/', '/etc/ld.so.cache/', '/usr/lib/', '/usr/lib64/']"
       "files" (printf "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf', variables.%sSidecarConfig, variables.%sTailPath]" $p $p)) | nindent 4 }})
+# Volumes in which somebody else may have put a link, which the runtime would follow with a mount inside of it.
+- name: {{ $p }}ForeignVolumes
+  expression: >-
+    variables.{{ $p }}Volumes.filter(v, !has(v.configMap) && !has(v.secret) && !has(v.projected) && !has(v.downwardAPI)
+    && (!has(v.emptyDir) || variables.{{ $p }}Others.exists(c, c.?volumeMounts.orValue([]).exists(m, m.name == v.name && !m.?readOnly.orValue(false))))).map(v, v.name)
+- name: {{ $p }}IsLedStraight
+  expression: >-
+    ({{ $apiserver }} + {{ $sidecar }}).all(c, [c.?volumeMounts.orValue([]).map(m, [string(m.name), {{ include "kkp-audit-webhook.cel.slashed" "m.mountPath" }}]).map(m, [m[0], {{ include "kkp-audit-webhook.cel.real" "m[1]" }}])].all(mounts,
+    !mounts.filter(outer, outer[0] in variables.{{ $p }}ForeignVolumes).exists(outer, mounts.exists(inner, inner[1] != outer[1] && inner[1].startsWith(outer[1])))))
 # Kubelet starts containers in their order, each when the postStart before it has ended; a preStop holds up the end of one alone.
 - name: {{ $p }}IsUndelayed
   expression: >-
@@ -199,7 +208,7 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
     && (!('ALL' in drop) || c.?securityContext.?capabilities.?add.orValue([]).exists(n, n.upperAscii() == 'DAC_OVERRIDE'))))))
 - name: {{ $p }}IsUntampered
   expression: >-
-    variables.{{ $p }}IsAlone && variables.{{ $p }}IsUncovered && variables.{{ $p }}IsUndelayed && variables.{{ $p }}HasLogVolume && variables.{{ $p }}IsSidecarLeftAlone
+    variables.{{ $p }}IsAlone && variables.{{ $p }}IsUncovered && variables.{{ $p }}IsLedStraight && variables.{{ $p }}IsUndelayed && variables.{{ $p }}HasLogVolume && variables.{{ $p }}IsSidecarLeftAlone
 - name: {{ $p }}IsEffective
   expression: >-
     variables.{{ $p }}IsApiserver && variables.{{ $p }}HasApiserverImage && variables.{{ $p }}IsReadable && variables.{{ $p }}HasPolicy && variables.{{ $p }}HasLog
@@ -216,9 +225,9 @@ Whether it can be told which file a container c starts: a whole path that is no 
     : !program.contains('/') && size(c.?envFrom.orValue([])) == 0 && !c.?env.orValue([]).exists(e, e.name == 'PATH')))
 {{- end }}
 
-{{/* A path as the links of nearly every image have it. Argument: CEL of a path with "/" at both ends, used twice. */}}
+{{/* A path as the links of nearly every image have it. Argument: CEL of a path with "/" at both ends, used several times. */}}
 {{- define "kkp-audit-webhook.cel.real" -}}
-({{ . }}.matches('^/(bin|sbin|lib(32|64|x32)?)/') ? '/usr' : '') + {{ . }}
+({{ . }}.matches('^/(bin|sbin|lib(32|64|x32)?)/') ? '/usr' + {{ . }} : {{ . }}.startsWith('/var/run/') ? {{ . }}.substring(4) : {{ . }})
 {{- end }}
 
 {{/* A path with "/" at both ends. Argument: CEL of it, used thrice. */}}

@@ -98,6 +98,14 @@ const OF_POD: readonly (readonly [what: string, change: (spec: Spec) => void])[]
     },
   ],
   [
+    'mounts inside of a volume of somebody else',
+    (spec) => {
+      spec.volumes?.push({ name: 'links', hostPath: { path: '/srv' } });
+      const inside = mounts((index) => `/a${'/a'.repeat(index % 50)}/${index}`, 'links');
+      of(spec, 'apiserver').volumeMounts?.push({ name: 'links', mountPath: '/a' }, ...inside);
+    },
+  ],
+  [
     'items of the policy',
     (spec) => {
       const items = many((index) => ({ key: `k${index}`, path: `p${index}` }));

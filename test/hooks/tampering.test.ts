@@ -1,6 +1,7 @@
 /** Pods and Deployments that look right and are not, through the hooks: the table that the backstop is held to as well, and what an update replaces. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import jsonpatch from 'fast-json-patch';
 import type { KubernetesObject } from '../../src/kubernetes.ts';
 import { POD_CASES, type Spec, type SpecContainer } from '../chart/pod-cases.ts';
 import { clusterWith, ENABLED, kkp, seedWith, specOf } from '../support/audit-generators.ts';
@@ -32,6 +33,27 @@ describe('a pod made by a person', () => {
       test(`${name}: ${effective ? 'may start' : 'may not'}`, async () => {
         const { allowed, message, reasons } = await ask(hooks.validate, requestOf(podWith(change)));
         assert.equal(allowed, effective, effective ? message : String(reasons));
+      });
+});
+
+/** What is wrong with the sidecar or the log alone is mended in a new pod instead: the result is one that may start. */
+const MENDED = new Set([
+  'fluent-bit by a PATH of its own',
+  'fluent-bit from the working directory',
+  'the log mounted as a file for the sidecar',
+  'the log mounted as a file for the apiserver',
+  'a sidecar without room for what it prints',
+]);
+
+describe('a new pod is mended', () => {
+  for (const { name, change } of POD_CASES)
+    if (MENDED.has(name))
+      test(name, async () => {
+        const pod = podWith(change);
+        const { patch } = await ask(hooks['mutate-pods'], requestOf(pod));
+        const { newDocument: mended } = jsonpatch.applyPatch(pod, structuredClone([...patch]), false, false);
+        const { allowed, message } = await ask(hooks.validate, requestOf(mended));
+        assert.ok(allowed, message);
       });
 });
 

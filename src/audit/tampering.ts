@@ -197,10 +197,13 @@ function findCovered(container: Container, { programs, directories, files }: Gua
   };
   for (const { mount, mountPath } of cleanMounts(container))
     search(`volume ${mount.name}`, followLinks(mountPath), realPrograms);
-  const { terminationMessagePath: path } = container;
+  const { terminationMessagePath: path, volumeDevices } = container;
+  const all = [...realPrograms, ...files.map(follow)];
+  for (const { name, devicePath } of volumeDevices ?? [])
+    search(`the device of volume ${name}`, followLinks(joinPaths(devicePath)), all);
   if (path) {
     const at = followLinks(joinPaths(path));
-    search('the file of terminationMessagePath', at, [...realPrograms, ...files.map(follow)]);
+    search('the file of terminationMessagePath', at, all);
   }
   return [...found].map(([path, what]) =>
     reason('FILE_COVERED', { container: container.name, path, found: what }),

@@ -944,6 +944,23 @@ export const POD_CASES: readonly PodCase[] = [
     effective: false,
   },
   {
+    name: 'a device over the configuration',
+    change: (spec) => {
+      spec.volumes?.push({ name: 'raw', persistentVolumeClaim: { claimName: 'raw' } });
+      const volumeDevices = [{ name: 'raw', devicePath: '/etc/fluent-bit/fluent-bit.conf' }];
+      Object.assign(sidecar(spec), { volumeDevices });
+    },
+    effective: false,
+  },
+  {
+    name: 'a device elsewhere',
+    change: (spec) => {
+      spec.volumes?.push({ name: 'raw', persistentVolumeClaim: { claimName: 'raw' } });
+      Object.assign(sidecar(spec), { volumeDevices: [{ name: 'raw', devicePath: '/dev/raw' }] });
+    },
+    effective: true,
+  },
+  {
     name: 'the log mounted as a file for the sidecar',
     change: mount(sidecar, 'audit-log', { mountPath: LOG_PATH, subPath: 'audit.log' }),
     effective: false,

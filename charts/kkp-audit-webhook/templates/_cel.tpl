@@ -253,7 +253,7 @@ directories with "/" at the end, as their links lead).
 [({{ .programs }} + (c.?command[?0].orValue('').startsWith('/') ? [c.command[0]] : ['{{ .usual }}'] + ['/usr/local/sbin/', '/usr/local/bin/', '/usr/sbin/', '/usr/bin/'].map(d, d + c.?command[?0].orValue('{{ base .usual }}')))).map(path, path + '/').map(path, {{ include "kkp-audit-webhook.cel.real" "path" }})].all(programs,
     c.?volumeMounts.orValue([]).map(m, {{ include "kkp-audit-webhook.cel.slashed" "m.mountPath" }}).map(at, {{ include "kkp-audit-webhook.cel.real" "at" }}).all(at,
       !programs.exists(path, path.startsWith(at)) && !{{ .directories }}.exists(path, path.startsWith(at) || at.startsWith(path)))
-    && [c.?terminationMessagePath.orValue('')].filter(t, t != '').all(t, !t.matches('{{ include "kkp-audit-webhook.cel.odd" . }}')
+    && ([c.?terminationMessagePath.orValue('')] + c.?volumeDevices.orValue([]).map(d, d.devicePath)).filter(t, t != '').all(t, !t.matches('{{ include "kkp-audit-webhook.cel.odd" . }}')
     && [{{ include "kkp-audit-webhook.cel.slashed" "t" }}].map(at, {{ include "kkp-audit-webhook.cel.real" "at" }}).all(at,
       !(programs + {{ .files }}.map(path, path + '/').map(path, {{ include "kkp-audit-webhook.cel.real" "path" }})).exists(path, path.startsWith(at))
       && !{{ .directories }}.exists(path, path.startsWith(at) || at.startsWith(path)))))

@@ -115,6 +115,8 @@ export interface Container {
   readonly envFrom?: readonly unknown[];
   readonly resources?: ResourceRequirements;
   readonly volumeMounts?: readonly VolumeMount[];
+  /** Raw storage, at the paths of devices. */
+  readonly volumeDevices?: readonly { readonly name: string; readonly devicePath: string }[];
   readonly restartPolicy?: string;
   readonly workingDir?: string;
   readonly terminationMessagePath?: string;

@@ -34,8 +34,14 @@ export const REASONS = {
   },
   APISERVER_COMMAND_UNKNOWN: {
     kind: 'ineffective',
-    sentence: 'container "apiserver" starts {command}, whose flags can\'t be told',
+    sentence: 'container "apiserver" starts {command}: this is not known to be kube-apiserver',
     repair: 'Start kube-apiserver itself: command ["/usr/local/bin/kube-apiserver"] and its flags in args.',
+  },
+  APISERVER_IMAGE_UNKNOWN: {
+    kind: 'ineffective',
+    sentence: 'container "apiserver" has the image {image}, which is not called kube-apiserver',
+    repair:
+      'Use the image that KKP renders: registry.k8s.io/kube-apiserver, or its copy in another registry.',
   },
   ARGUMENTS_UNREADABLE: {
     kind: 'ineffective',
@@ -128,6 +134,11 @@ export const REASONS = {
     sentence: 'container "{container}" runs a second kube-apiserver, whose requests nobody records',
     repair: 'Run one kube-apiserver in the pod, in the container "apiserver".',
   },
+  APISERVER_HANDLERS: {
+    kind: 'ineffective',
+    sentence: 'container "apiserver" has {found}, which runs a command beside kube-apiserver',
+    repair: 'Remove it, or use httpGet, or sleep in lifecycle.preStop.',
+  },
   FILE_COVERED: {
     kind: 'ineffective',
     sentence: 'container "{container}" covers {path} with {found}',
@@ -162,6 +173,12 @@ export const REASONS = {
     kind: 'ineffective',
     sentence: 'the sidecar "audit-logs" has {found}, which runs a command beside fluent-bit',
     repair: 'Remove it, or use httpGet or sleep.',
+  },
+  SIDECAR_KEPT_WAITING: {
+    kind: 'ineffective',
+    sentence:
+      'container "{container}" has {found}, in which time kube-apiserver runs without the sidecar "audit-logs"',
+    repair: 'Remove lifecycle.postStart, and let lifecycle.preStop take five minutes at most.',
   },
   SIDECAR_UNPRIVILEGED: {
     kind: 'ineffective',

@@ -90,6 +90,7 @@ const container = record({
   env: optional(list(record({ name: text, value: optional(text) }))),
   envFrom: optional(list(record({}))),
   volumeMounts: optional(list(volumeMount)),
+  volumeDevices: optional(list(record({ name: text, devicePath: text }))),
   resources: optional(record({ limits: optional(record({})), requests: optional(record({})) })),
   workingDir: optional(text),
 });

@@ -25,7 +25,7 @@ test('every code of an attempt or a lack is in the threat model', () => {
 });
 
 test('the threat model names no code that does not exist', () => {
-  const known = new Set([...Object.keys(REASONS), 'LD_PRELOAD', 'NAME']);
+  const known = new Set([...Object.keys(REASONS), 'LD_PRELOAD', 'NAME', 'PATH']);
   assert.deepEqual(
     [...named].filter((code) => !known.has(code)),
     [],

@@ -226,4 +226,4 @@ function neutralize(draft: Draft, desired: Desired): void {
   }
 }
 
-const isWritableVolume = (volume: Volume): boolean => isWritable({ mount: LOG_MOUNT, volume, path: '' });
+const isWritableVolume = (volume: Volume): boolean => isWritable({ mount: LOG_MOUNT, volume });

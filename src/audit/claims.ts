@@ -48,13 +48,15 @@ export function splitPart(part: Part): [kind: string, name: string] {
 const known = new Map<string, Claims>();
 const MAX_KNOWN = 64;
 const MAX_KNOWN_LENGTH = 4096;
+/** What kube-apiserver takes of all annotations of an object together; it finds out behind the hooks. */
+const MAX_TEXT_LENGTH = 256 * 1024;
 
 /**
  * Reads the annotation.
  * @param text as it stands in the object; anything that is not as `renderClaims` writes it claims nothing
  */
 export function readClaims(text: string | undefined): Claims {
-  if (text === undefined) return NO_CLAIMS;
+  if (text === undefined || text.length > MAX_TEXT_LENGTH) return NO_CLAIMS;
   let claims = known.get(text);
   if (claims !== undefined) return claims;
   claims = parseClaims(text);

@@ -114,7 +114,7 @@ export const isKnown = (text: string): boolean => !text.includes(UNKNOWN);
  */
 function skipProgram(argv: readonly string[], commandLength: number): number {
   if (commandLength === 0) return 0; // the image's entry point, which in Kubernetes' own image is kube-apiserver
-  const base = (path: string | undefined): string => path?.slice(path.lastIndexOf('/') + 1) ?? '';
+  const base = (path = ''): string => (isKnown(path) ? path.slice(path.lastIndexOf('/') + 1) : '');
   if (base(argv[0]) === 'hyperkube') return APISERVER_PROGRAMS.has(base(argv[1])) ? 2 : -1;
   return base(argv[0]) === 'kube-apiserver' ? 1 : -1;
 }

@@ -17,8 +17,15 @@ const DEFAULT_RESOURCES = {
   limits: { memory: '60Mi', cpu: '50m' },
 } as const;
 
-/** Below these, fluent-bit is killed or throttled into uselessness: half of what an idle one takes. */
-export const MINIMUM_LIMITS: Readonly<Record<string, string>> = { memory: '20Mi', cpu: '5m' };
+/**
+ * Below these, fluent-bit is killed or throttled into uselessness: half of what an idle one takes. What it prints counts as ephemeral storage, of
+ * which kubelet keeps five files of 10 MiB; beyond the limit the pod is evicted, its log with it.
+ */
+export const MINIMUM_LIMITS: Readonly<Record<string, string>> = {
+  memory: '20Mi',
+  cpu: '5m',
+  'ephemeral-storage': '50Mi',
+};
 
 /** Set by KKP's own autoscaling support on the Deployment; ranks between the defaults and the settings. */
 const VPA_ANNOTATION = 'updated-by-vpa';

@@ -23,6 +23,7 @@ import {
   WEBHOOK_MOUNT,
 } from './desired.ts';
 import { findSidecar } from './effective.ts';
+import { BOOLEAN_FLAGS, VALUE_FLAGS } from './kube-apiserver-flags.ts';
 import * as names from './names.ts';
 
 export interface Draft {
@@ -64,6 +65,10 @@ export const findApiserver = (spec: PodSpec): Container | undefined =>
 export const commandLineOf = (draft: Draft): CommandLine =>
   parseCommandLine(findApiserver(draft.spec) ?? { name: names.APISERVER });
 
+/** We give none that kube-apiserver does not have, so that there are few, whatever somebody claims. */
+const isAuditFlag = (name: string): boolean =>
+  name.startsWith('audit-') && (VALUE_FLAGS.has(name) || BOOLEAN_FLAGS.has(name));
+
 /** Flags that we only ever give one value. */
 const PATH_FLAGS: ReadonlyMap<string, string> = new Map([
   ['audit-policy-file', names.POLICY_PATH],
@@ -87,19 +92,21 @@ export function findPart(spec: PodSpec, part: Part): object | string | undefined
   const [kind, name] = splitPart(part);
   if (kind === 'container') return name === names.SIDECAR ? findSidecar(spec) : undefined;
   if (kind === 'volume') {
+    const ours = OUR_VOLUMES.get(name);
+    if (ours === undefined && name !== names.WEBHOOK_VOLUME) return undefined;
     const volume = spec.volumes?.find((candidate) => candidate.name === name);
     if (volume === undefined) return undefined;
-    if (name === names.WEBHOOK_VOLUME) return volume.secret ? volume : undefined;
-    const ours = OUR_VOLUMES.get(name);
-    return ours !== undefined && isSameVolume(volume, ours) ? volume : undefined;
+    if (ours === undefined) return volume.secret ? volume : undefined;
+    return isSameVolume(volume, ours) ? volume : undefined;
   }
   const apiserver = findApiserver(spec);
   if (apiserver === undefined) return undefined;
   if (kind === 'mount') {
     const ours = OUR_MOUNTS.get(name);
+    if (ours === undefined) return undefined;
     return apiserver.volumeMounts?.find((mount) => mount.mountPath === name && mount.name === ours);
   }
-  if (!name.startsWith('audit-')) return undefined;
+  if (!isAuditFlag(name)) return undefined;
   const flag = findFlag(parseCommandLine(apiserver), name);
   const value = PATH_FLAGS.get(name);
   return flag === undefined || (value !== undefined && flag.value !== value) ? undefined : (flag.value ?? '');
@@ -134,6 +141,26 @@ export function displace(
   draft.displaced.push({ part, list, index: foreign.length, value: value as JsonValue });
 }
 
+/**
+ * Takes mounts of the apiserver out that have to make way for a part: all in one pass, because there may be any number of them.
+ * @returns whether there were any
+ */
+export function displaceMounts(draft: Draft, part: Part, matches: (mount: VolumeMount) => boolean): boolean {
+  const kept: VolumeMount[] = [];
+  let index = 0;
+  const given = findApiserver(draft.spec)?.volumeMounts ?? [];
+  for (const mount of given) {
+    if (matches(mount)) {
+      draft.displaced.push({ part, list: 'volumeMounts', index, value: mount as unknown as JsonValue });
+      continue;
+    }
+    kept.push(mount);
+    if (!draft.parts.has(partOf('volumeMounts', mount))) index += 1;
+  }
+  if (kept.length < given.length) setMounts(draft, () => kept);
+  return kept.length < given.length;
+}
+
 type ListItem = Container | Volume | VolumeMount;
 
 const listOf = (draft: Draft, list: Displaced['list']): readonly ListItem[] =>
@@ -164,8 +191,16 @@ export function takeOut(draft: Draft, parts: readonly Part[]): void {
   if (entries.length === 0) return;
   draft.displaced = draft.displaced.filter((entry) => !entries.includes(entry));
   // The last one displaced comes back first: its index was counted without those before it.
-  for (const entry of entries.reverse()) restore(draft, entry);
+  entries.reverse();
+  for (const list of RESTORED)
+    restore(
+      draft,
+      list,
+      entries.filter((entry) => entry.list === list),
+    );
 }
+
+const RESTORED = ['containers', 'initContainers', 'volumes', 'volumeMounts'] as const;
 
 function takeOutFlag(draft: Draft, name: string): void {
   changeApiserver(draft, (apiserver) => {
@@ -184,16 +219,28 @@ const withoutFirst = <T>(list: readonly T[], matches: (item: T) => boolean): rea
   return index === -1 ? list : list.toSpliced(index, 1);
 };
 
-/** Puts something back behind as many foreign elements as it had before it, unless something else stands there by now. */
-function restore(draft: Draft, { list, index, value }: Displaced): void {
-  const item = value as unknown as ListItem;
-  const putBack = <T extends ListItem>(items: readonly T[]): readonly T[] => {
-    if (items.some((other) => partOf(list, other) === partOf(list, item))) return items;
-    let position = 0;
-    for (let foreign = 0; position < items.length && foreign < index; position += 1) {
-      if (!draft.parts.has(partOf(list, items[position] as T))) foreign += 1;
+/**
+ * Puts things back, each behind as many foreign elements as it had before it, unless something else stands there by now. The list is copied
+ * once, because there may be many.
+ */
+function restore(draft: Draft, list: Displaced['list'], entries: readonly Displaced[]): void {
+  if (entries.length === 0) return;
+  const putBack = <T extends ListItem>(given: readonly T[]): readonly T[] => {
+    const items = [...given];
+    const present = new Set(items.map((item) => partOf(list, item)));
+    const foreign = items.map((item) => !draft.parts.has(partOf(list, item)));
+    for (const { index, value } of entries) {
+      const item = value as unknown as T;
+      const part = partOf(list, item);
+      if (present.has(part)) continue;
+      let position = 0;
+      for (let count = 0; position < items.length && count < index; position += 1)
+        if (foreign[position]) count += 1;
+      items.splice(position, 0, item);
+      foreign.splice(position, 0, !draft.parts.has(part));
+      present.add(part);
     }
-    return items.toSpliced(position, 0, item as T);
+    return items;
   };
   if (list === 'volumeMounts') setMounts(draft, putBack);
   else setList(draft, list, putBack);

@@ -8,6 +8,7 @@ import { type CommandLine, findFlag, parseCommandLine } from './command-line.ts'
 import { type Desired, findStarvedLimit, splitImage } from './desired.ts';
 import { findMismatch, isWritable, type Located, locate } from './mounts.ts';
 import * as names from './names.ts';
+import { APISERVER_PROGRAM, findProgram } from './programs.ts';
 import { readSidecarArguments } from './sidecar-arguments.ts';
 import { findTampering } from './tampering.ts';
 import { findWeakenings } from './weakenings.ts';
@@ -43,10 +44,14 @@ export function judge(spec: PodSpec, desired: Desired): Reading {
     return { apiserver, commandLine: undefined, sidecar, reasons };
   }
   const commandLine = parseCommandLine(apiserver);
-  if (!commandLine.isApiserver) {
-    const command = JSON.stringify([...(apiserver.command ?? [])].slice(0, 3));
+  const program = findProgram(apiserver, APISERVER_PROGRAM);
+  if (!commandLine.isApiserver || 'problem' in program) {
+    const isOther = !commandLine.isApiserver || !('problem' in program);
+    const command = isOther ? JSON.stringify((apiserver.command ?? []).slice(0, 3)) : program.problem;
     return { apiserver, commandLine, sidecar, reasons: [reason('APISERVER_COMMAND_UNKNOWN', { command })] };
   }
+  if (apiserver.image && !isApiserverImage(apiserver.image))
+    reasons.push(reason('APISERVER_IMAGE_UNKNOWN', { image: apiserver.image }));
   const volumes = spec.volumes ?? [];
   for (const argument of commandLine.unknown.slice(0, MAX_ARGUMENTS))
     reasons.push(reason('ARGUMENTS_UNREADABLE', { argument }));
@@ -169,13 +174,15 @@ function judgeLog(
   }
   const location = flag.value === undefined ? undefined : locate(apiserver, volumes, flag.value);
   const located = location?.located;
-  if (located !== undefined && isWritable(located)) return located;
+  if (located !== undefined && isWritable(located) && !located.isMountPoint) return located;
   const found =
     location === undefined
       ? 'its value comes from outside the object'
       : located === undefined
         ? (location as { problem: string }).problem
-        : `volume ${located.volume.name} is not writable there`;
+        : located.isMountPoint
+          ? `volume ${located.volume.name} is mounted as that file alone, which can't be rotated`
+          : `volume ${located.volume.name} is not writable there`;
   reasons.push(reason('LOG_PATH_UNWRITABLE', { path, found }));
   return undefined;
 }
@@ -220,6 +227,9 @@ function judgeSidecar(
   const location = locate(sidecar, volumes, read.tailPath ?? names.LOG_PATH);
   if (location.located === undefined) {
     reasons.push(reason('SIDECAR_LOG_UNREADABLE', { found: location.problem }));
+  } else if (location.located.isMountPoint) {
+    const found = 'it has the file alone, so that it never sees the next one when the log is rotated';
+    reasons.push(reason('SIDECAR_LOG_UNREADABLE', { found }));
   } else if (log !== undefined && !isSameFile(location.located, log)) {
     const found = `it reads ${describe(location.located)}, the apiserver writes ${describe(log)}`;
     reasons.push(reason('SIDECAR_LOG_UNREADABLE', { found }));
@@ -235,6 +245,10 @@ const isSameFile = (left: Located, right: Located): boolean =>
   left.volume.name === right.volume.name && left.path === right.path;
 
 const describe = ({ volume, path }: Located): string => `${path} of volume ${volume.name}`;
+
+/** Images of one platform have its name at the end; until Kubernetes 1.17, hyperkube was all programs in one. */
+const isApiserverImage = (image: string): boolean =>
+  /(^|\/)(kube-apiserver|hyperkube)(-[a-z0-9]+)?$/.test(splitImage(image).repository);
 
 /** fluent-bit's repository, from a registry that the platform uses: a known one, or the one that the apiserver's image comes from. */
 function isKnownImage(image: string, apiserverImage: string, desired: Desired): boolean {

@@ -8,6 +8,7 @@ import {
   changeApiserver,
   type Draft,
   displace,
+  displaceMounts,
   findApiserver,
   isSameVolume,
   noteEmpty,
@@ -47,18 +48,11 @@ export function ensureVolume(
 export function ensureMount(draft: Draft, mount: VolumeMount, file: string): void {
   const part: Part = `mount/${mount.mountPath}`;
   const isOurs = draft.parts.has(part);
-  const displaced = draft.displaced.length;
-  const mounts = () => findApiserver(draft.spec)?.volumeMounts ?? [];
-  for (;;) {
-    const index = mounts().findIndex(({ mountPath }) => hides(mountPath, mount.mountPath, file));
-    const hiding = mounts()[index];
-    if (hiding === undefined) break;
-    displace(draft, part, 'volumeMounts', index, hiding);
-    setMounts(draft, (list) => list.toSpliced(index, 1));
-  }
-  const index = mounts().findIndex(({ mountPath }) => cleanPath(mountPath) === mount.mountPath);
-  const existing = mounts()[index];
-  const isAlone = draft.displaced.length === displaced;
+  const isHiding = ({ mountPath }: VolumeMount): boolean => hides(mountPath, mount.mountPath, file);
+  const isAlone = !displaceMounts(draft, part, isHiding);
+  const mounts = findApiserver(draft.spec)?.volumeMounts ?? [];
+  const index = mounts.findIndex(({ mountPath }) => cleanPath(mountPath) === mount.mountPath);
+  const existing = mounts[index];
   if (existing !== undefined && isAlone && mountsWhole(existing, mount)) return;
   if (existing !== undefined && !isOurs) displace(draft, part, 'volumeMounts', index, existing);
   draft.parts.add(part);

@@ -10,6 +10,8 @@ export interface Located {
   readonly volume: Volume;
   /** Path inside the volume, "" for its root. */
   readonly path: string;
+  /** Whether the file itself is mounted: it can't be renamed then, nor is another one seen that takes its name. */
+  readonly isMountPoint: boolean;
 }
 
 /** Either where a path leads, or why that can't be told. */
@@ -39,8 +41,11 @@ export function cleanPath(path: string): string {
 /** Those parts below the root. */
 export const joinPaths = (...parts: readonly string[]): string => cleanPath(`/${parts.join('/')}`);
 
-/** The path below a directory: "" for the directory itself, undefined where it is not below it. */
-function below(path: string, directory: string): string | undefined {
+/**
+ * The path below a directory: "" for the directory itself, undefined where it is not below it.
+ * @param path clean, as the directory is
+ */
+export function below(path: string, directory: string): string | undefined {
   if (path === directory) return '';
   if (directory === '/') return path.slice(1);
   return path.startsWith(directory) && path[directory.length] === '/'
@@ -65,12 +70,22 @@ const cleanOnce = rememberLast((mounts: readonly VolumeMount[] | undefined): rea
 );
 
 /**
+ * The clean absolute form of a path.
+ * @param path as a program is given it
+ * @returns undefined for a relative one where the object does not tell the directory it starts at
+ */
+export function resolvePath({ workingDir }: Pick<Container, 'workingDir'>, path: string): string | undefined {
+  if (path.startsWith('/')) return cleanPath(path);
+  return workingDir ? cleanPath(`${workingDir}/${path}`) : undefined;
+}
+
+/**
  * Follows a path.
  * @param path as kube-apiserver or fluent-bit is given it; relative ones start at the container's workingDir
  */
 export function locate(container: Container, volumes: readonly Volume[], path: string): Location {
-  if (!path.startsWith('/') && !container.workingDir) return { problem: 'the path is not absolute' };
-  const target = cleanPath(path.startsWith('/') ? path : `${container.workingDir}/${path}`);
+  const target = resolvePath(container, path);
+  if (target === undefined) return { problem: 'the path is not absolute' };
   let best: VolumeMount | undefined;
   let bestPath = '';
   let rest = '';
@@ -89,7 +104,7 @@ export function locate(container: Container, volumes: readonly Volume[], path: s
   if (volume === undefined)
     return { problem: `mount ${bestPath} names volume ${mount.name}, which does not exist` };
   const path_ = joinPaths(mount.subPath ?? '', rest).slice(1);
-  return { located: { mount, volume, path: path_ } };
+  return { located: { mount, volume, path: path_, isMountPoint: rest === '' } };
 }
 
 type Source = 'configMap' | 'secret';
@@ -169,7 +184,7 @@ export function findMismatch(
 const READ_ONLY_KINDS = new Set(['configMap', 'secret', 'projected', 'downwardAPI', 'image']);
 
 /** Whether kubelet mounts the volume so that the container can write to it. */
-export function isWritable({ mount, volume }: Located): boolean {
+export function isWritable({ mount, volume }: Pick<Located, 'mount' | 'volume'>): boolean {
   if (mount.readOnly === true) return false;
   for (const kind in volume) {
     const source = volume[kind];

@@ -26,6 +26,8 @@ export const PARSERS_PATH = '/fluent-bit/etc/parsers.conf';
 
 /** Variables by which the loader, the C library or Lua run something else in the sidecar; the backstop has the same expression. */
 export const LOADER_VARIABLE = /^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)/;
+/** The beginnings of their names: behind a prefix that could become one of them, a ConfigMap or Secret may hold the rest. */
+export const LOADER_PREFIX = /^(L|LD|LD_.*|G|GC|GCO|GCON|GCONV.*|LO|LOC.*|LU|LUA.*)?$/;
 
 export const WEBHOOK_VOLUME = 'audit-webhook-backend';
 export const WEBHOOK_KEY = 'webhook.yaml';

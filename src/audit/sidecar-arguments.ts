@@ -5,6 +5,7 @@
 import type { Container } from '../kubernetes.ts';
 import { expandArguments, isKnown } from './command-line.ts';
 import { PARSERS_PATH } from './names.ts';
+import { findProgram, SIDECAR_PROGRAM } from './programs.ts';
 import { rememberLast } from './remember.ts';
 
 export type SidecarArguments =
@@ -39,6 +40,8 @@ export const readSidecarArguments = rememberLast((sidecar: Container): SidecarAr
   const [program, ...options] = (sidecar.command?.length ?? 0) > 0 ? argv : ['fluent-bit', ...argv];
   if (program?.slice(program.lastIndexOf('/') + 1) !== 'fluent-bit')
     return { problem: `it starts ${program}` };
+  const found = findProgram(sidecar, SIDECAR_PROGRAM);
+  if ('problem' in found) return { problem: `it starts ${found.problem}` };
   let configPath: string | undefined;
   let input = '';
   let output = '';

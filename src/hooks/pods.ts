@@ -3,7 +3,13 @@
  * no owner is fought.
  */
 import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
-import { findIneffective, judgeWorkload, mayBeEnforced, settingsOf } from '../audit/enforce.ts';
+import {
+  findIneffective,
+  findReplacedImage,
+  judgeWorkload,
+  mayBeEnforced,
+  settingsOf,
+} from '../audit/enforce.ts';
 import { injectPod } from '../audit/inject.ts';
 import { APISERVER } from '../audit/names.ts';
 import type { Resolution } from '../audit/settings.ts';
@@ -60,8 +66,9 @@ export function validatePod(call: Call): Answer {
     // A spec may be null.
     const before = wasApiserver ? (old.spec ?? {}) : undefined;
     const { attempts } = judgeWorkload(() => before, findIneffective(pod.spec ?? {}, resolution), resolution);
+    const replaced = before === undefined ? [] : findReplacedImage(before, pod.spec ?? {}, resolution);
     const ephemeral = findEphemeral(old, pod, resolution);
-    const verdict = { attempts: [...attempts, ...ephemeral], notes: [] };
+    const verdict = { attempts: [...attempts, ...replaced, ...ephemeral], notes: [] };
     if (verdict.attempts.length === 0) return admit([], resolution);
     const subject = `Pod ${request.namespace}/${request.name || `${pod.metadata?.generateName ?? ''}*`}`;
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);

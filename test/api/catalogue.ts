@@ -791,9 +791,48 @@ const DEPLOYMENT_ATTACKS: readonly AttackRow[] = [
     (spec) => void spec.containers.push({ ...apiserver(spec), name: 'api', args: ['--secure-port=7443'] }),
     true,
   ),
-  deployment('an apiserver from elsewhere', 'APISERVER_IMAGE_REPLACED', (spec) => {
-    apiserver(spec).image = 'evil.example/kube-apiserver:v1.36.2';
-  }),
+  deployment(
+    'an apiserver from elsewhere',
+    'APISERVER_IMAGE_REPLACED',
+    (spec) => {
+      apiserver(spec).image = 'evil.example/kube-apiserver:v1.36.2';
+    },
+    true,
+  ),
+  deployment(
+    'an image of another name',
+    'APISERVER_IMAGE_UNKNOWN',
+    (spec) => {
+      apiserver(spec).image = 'docker.io/mallory/thing:v1.36.2';
+    },
+    true,
+  ),
+  deployment(
+    'an apiserver from a PATH of its own',
+    'APISERVER_COMMAND_UNKNOWN',
+    (spec) => {
+      apiserver(spec).command = ['kube-apiserver'];
+      apiserver(spec).env?.push({ name: 'PATH', value: '/etc/kubernetes/tokens' });
+    },
+    true,
+  ),
+  deployment(
+    'a second kube-apiserver as a probe',
+    'APISERVER_HANDLERS',
+    (spec) => {
+      const command = ['/usr/local/bin/kube-apiserver', '--secure-port=7443'];
+      apiserver(spec).livenessProbe = { exec: { command }, timeoutSeconds: 86400 };
+    },
+    true,
+  ),
+  deployment(
+    'a sidecar that is kept waiting',
+    'SIDECAR_KEPT_WAITING',
+    (spec) => {
+      apiserver(spec).lifecycle = { postStart: { httpGet: { port: 6443, path: '/' } } };
+    },
+    true,
+  ),
   deployment(
     'processes shared',
     'PROCESSES_SHARED',
@@ -948,6 +987,14 @@ const POD_ATTACKS: readonly AttackRow[] = [
         `pod/${RUNNING}`,
         'audit-logs=docker.io/library/busybox:1',
       ]),
+  },
+  {
+    name: 'Pod: a running one gets another apiserver',
+    cel: true,
+    codes: ['APISERVER_IMAGE_REPLACED'],
+    run: changeRunning(({ spec }) => {
+      apiserver(spec).image = 'evil.example/kube-apiserver:v1.36.2';
+    }),
   },
   {
     name: 'Pod: a running one gets another sidecar and loses its label',

@@ -131,6 +131,10 @@ describe('the backstop', { skip }, () => {
     const image = (name: string, to: string) => ({ spec: { containers: [{ name, image: to }] } });
     assert.equal((await write(image('audit-logs', 'busybox'))).status, 403);
     assert.equal((await write(image('audit-logs', 'fluent/fluent-bit:4.1.0'))).status, 200);
+    const elsewhere = image('apiserver', 'evil.example/kube-apiserver:v1.36.2');
+    assert.equal((await write(elsewhere)).status, 403);
+    assert.equal((await write(elsewhere, IDENTITIES.auditOperator)).status, 200);
+    assert.equal((await write(image('apiserver', 'registry.k8s.io/kube-apiserver:v1.37.0'))).status, 200);
     assert.equal((await write({ metadata: { labels: { team: 'a' } } })).status, 200);
     const debug = { spec: { ephemeralContainers: [{ name: 'debugger', image: 'busybox' }] } };
     assert.equal((await write(debug, IDENTITIES.alice, '/ephemeralcontainers')).status, 403);
@@ -167,6 +171,26 @@ describe('the backstop', { skip }, () => {
     };
     assert.equal((await writeDeployment(upgrade)).status, 200);
   });
+
+  for (const [what, fields, code] of [
+    [
+      'its image from elsewhere',
+      { image: 'evil.example/kube-apiserver:v1.36.2' },
+      'APISERVER_IMAGE_REPLACED',
+    ],
+    ['a handler', { lifecycle: { postStart: { exec: { command: ['x'] } } } }, 'APISERVER_HANDLERS'],
+  ] as const)
+    test(`Deployment: only an operator or the platform gives the apiserver ${what}`, async () => {
+      const change = (spec: Spec): void => {
+        for (const container of spec.containers)
+          if (container.name === 'apiserver') Object.assign(container, fields);
+      };
+      const { status, body } = await writeDeployment(change);
+      assert.equal(status, 403);
+      assert.match(String(body.message), new RegExp(code));
+      for (const identity of [IDENTITIES.auditOperator, IDENTITIES.seedControllerManager])
+        assert.equal((await writeDeployment(change, identity)).status, 200, identity.user);
+    });
 
   const removeSidecar = (spec: Spec): void => {
     spec.containers = spec.containers.filter(({ name }) => name !== 'audit-logs');

@@ -657,6 +657,434 @@ export const POD_CASES: readonly PodCase[] = [
     effective: false,
   },
 
+  // Another program than the image's.
+  {
+    name: 'kube-apiserver without its path',
+    change: apiserverWith({ command: ['kube-apiserver'] }),
+    effective: true,
+  },
+  {
+    name: 'kube-apiserver from a volume',
+    change: both(apiserverWith({ command: ['/evil/kube-apiserver'] }), addMount(apiserver, '/evil')),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver from a volume, with two slashes',
+    change: both(apiserverWith({ command: ['//evil/kube-apiserver'] }), addMount(apiserver, '/evil')),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver from a volume, there and back',
+    change: both(apiserverWith({ command: ['/x/../evil/kube-apiserver'] }), addMount(apiserver, '/evil')),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver from a volume, by a variable',
+    change: both(
+      apiserverWith({ command: ['$(B)'], env: [{ name: 'B', value: '/evil/kube-apiserver' }] }),
+      addMount(apiserver, '/evil'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver from a directory that a Secret names',
+    change: apiserverWith({
+      command: ['$(D)/kube-apiserver'],
+      env: [{ name: 'D', valueFrom: { secretKeyRef: { name: 'tokens', key: 'd' } } }],
+    }),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver by a PATH of its own',
+    change: both(
+      apiserverWith({ command: ['kube-apiserver'], env: [{ name: 'PATH', value: '/evil' }] }),
+      addMount(apiserver, '/evil'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver by a PATH from a ConfigMap',
+    change: apiserverWith({
+      command: ['kube-apiserver'],
+      envFrom: [{ configMapRef: { name: 'ca-bundle' } }],
+    }),
+    effective: false,
+  },
+  {
+    name: 'a PATH that counts for nothing',
+    change: both(
+      apiserverWith({ env: [{ name: 'PATH', value: '/bin' }] }),
+      sidecarWith({ env: [{ name: 'PATH', value: '/bin' }] }),
+    ),
+    effective: true,
+  },
+  {
+    name: 'kube-apiserver from the working directory',
+    change: both(
+      apiserverWith({ command: ['./kube-apiserver'], workingDir: '/evil' }),
+      addMount(apiserver, '/evil'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver by a link of the kernel',
+    change: both(
+      apiserverWith({ command: ['/proc/self/root/evil/kube-apiserver'] }),
+      addMount(apiserver, '/evil'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'kube-apiserver at the other name of its directory',
+    change: both(
+      apiserverWith({ command: ['/bin/kube-apiserver'] }),
+      addMount(apiserver, '/usr/bin/kube-apiserver'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'a mount over where kube-apiserver is looked for first',
+    change: both(apiserverWith({ command: ['kube-apiserver'] }), addMount(apiserver, '/usr/local/sbin')),
+    effective: false,
+  },
+  {
+    name: 'a mount beside kube-apiserver',
+    change: addMount(apiserver, '/usr/local/bin/helper'),
+    effective: true,
+  },
+  {
+    name: 'fluent-bit from a volume',
+    change: both(sidecarWith({ command: ['/evil/fluent-bit'] }), addMount(sidecar, '/evil')),
+    effective: false,
+  },
+  {
+    name: 'fluent-bit by a PATH of its own',
+    change: both(
+      sidecarWith({ command: ['fluent-bit'], env: [{ name: 'PATH', value: '/evil' }] }),
+      addMount(sidecar, '/evil'),
+    ),
+    effective: false,
+  },
+  {
+    name: 'fluent-bit from the working directory',
+    change: both(sidecarWith({ command: ['./fluent-bit'], workingDir: '/evil' }), addMount(sidecar, '/evil')),
+    effective: false,
+  },
+  {
+    name: 'fluent-bit without its path',
+    change: sidecarWith({ command: ['fluent-bit'] }),
+    effective: true,
+  },
+  {
+    name: 'fluent-bit elsewhere in its image',
+    change: sidecarWith({ command: ['/opt/bitnami/fluent-bit/bin/fluent-bit'] }),
+    effective: true,
+  },
+  {
+    name: 'variables of the sidecar from a ConfigMap',
+    change: sidecarWith({ envFrom: [{ configMapRef: { name: 'ca-bundle' } }] }),
+    effective: false,
+  },
+  {
+    name: 'variables of the sidecar from a Secret, with a prefix',
+    change: sidecarWith({ envFrom: [{ prefix: 'BUCKET_', secretRef: { name: 'tokens' } }] }),
+    effective: true,
+  },
+  {
+    name: 'variables of the sidecar, with the beginning of a name',
+    change: sidecarWith({ envFrom: [{ prefix: 'LD', secretRef: { name: 'tokens' } }] }),
+    effective: false,
+  },
+  {
+    name: 'a mount over a directory of the libraries',
+    change: addMount(sidecar, '/usr/lib/x86_64-linux-gnu'),
+    effective: false,
+  },
+  {
+    name: 'a mount over one library',
+    change: (spec) => {
+      spec.volumes?.push({ name: 'more', configMap: { name: 'ca-bundle' } });
+      const mountPath = '/usr/lib/x86_64-linux-gnu/libc.so.6';
+      sidecar(spec).volumeMounts?.push({ name: 'more', mountPath, subPath: 'l' });
+    },
+    effective: false,
+  },
+  {
+    name: 'a mount over one library, by its link',
+    change: addMount(sidecar, '/lib/x86_64-linux-gnu/libc.so.6'),
+    effective: false,
+  },
+  {
+    name: 'a termination message over one library',
+    change: sidecarWith({ terminationMessagePath: '/lib64/ld-linux-x86-64.so.2' }),
+    effective: false,
+  },
+  {
+    name: 'certificates for the sidecar',
+    change: addMount(sidecar, '/etc/ssl/certs'),
+    effective: true,
+  },
+
+  {
+    name: 'a mount that a link of another container leads over fluent-bit',
+    change: both(addMount(sidecar, '/a/link'), (spec) => {
+      spec.volumes?.push({ name: 'links', emptyDir: {} });
+      sidecar(spec).volumeMounts?.push({ name: 'links', mountPath: '/a' });
+      const volumeMounts = [{ name: 'links', mountPath: '/a' }];
+      spec.initContainers?.push({ name: 'linker', image: 'other', volumeMounts });
+    }),
+    effective: false,
+  },
+  {
+    name: 'a mount that a link on the node leads over kube-apiserver',
+    change: both(addMount(apiserver, '/run/a/link'), (spec) => {
+      spec.volumes?.push({ name: 'links', hostPath: { path: '/srv' } });
+      apiserver(spec).volumeMounts?.push({ name: 'links', mountPath: '/var/run/a' });
+    }),
+    effective: false,
+  },
+  {
+    name: 'a mount inside a volume that only the apiserver has',
+    change: both(addMount(apiserver, '/a/b'), (spec) => {
+      spec.volumes?.push({ name: 'own', emptyDir: {} });
+      apiserver(spec).volumeMounts?.push({ name: 'own', mountPath: '/a' });
+    }),
+    effective: true,
+  },
+  {
+    name: 'a mount inside the volume of the policy',
+    change: addMount(apiserver, '/etc/kubernetes/audit/more'),
+    effective: true,
+  },
+
+  // What kubelet runs besides.
+  {
+    name: 'an apiserver beside, after the start',
+    change: apiserverWith({
+      lifecycle: {
+        postStart: { exec: { command: ['/usr/local/bin/kube-apiserver', '--secure-port', '6444'] } },
+      },
+    }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside, as a probe',
+    change: apiserverWith({
+      livenessProbe: { exec: { command: ['/usr/local/bin/kube-apiserver'] }, timeoutSeconds: 86400 },
+    }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside, as a probe of another container',
+    change: addContainer({ readinessProbe: { exec: { command: ['/usr/local/bin/kube-apiserver'] } } }),
+    effective: false,
+  },
+  {
+    name: 'an apiserver beside, by a variable',
+    change: addContainer({
+      command: ['sh', '-c', '$(C)'],
+      env: [{ name: 'C', value: 'exec /usr/local/bin/kube-apiserver' }],
+    }),
+    effective: false,
+  },
+  {
+    name: 'a command in a probe of another container',
+    change: addContainer({ readinessProbe: { exec: { command: ['/bin/true'] } } }),
+    effective: true,
+  },
+  {
+    name: 'a command that may empty the log',
+    change: apiserverWith({ readinessProbe: { exec: { command: ['sh', '-c', ': > /log'] } } }),
+    effective: false,
+  },
+  {
+    name: 'a wait before the sidecar starts',
+    change: apiserverWith({ lifecycle: { postStart: { sleep: { seconds: 20 } } } }),
+    effective: false,
+  },
+  {
+    name: 'a wait of another container before the sidecar starts',
+    change: (spec) => {
+      const lifecycle = { postStart: { httpGet: { port: 1, path: '/' } } };
+      spec.containers.splice(spec.containers.indexOf(apiserver(spec)) + 1, 0, {
+        name: 'other',
+        image: 'other',
+        lifecycle,
+      });
+    },
+    effective: false,
+  },
+  {
+    name: 'a wait of another container behind the sidecar',
+    change: addContainer({ lifecycle: { postStart: { exec: { command: ['/bin/true'] } } } }),
+    effective: true,
+  },
+  {
+    name: 'a wait of the apiserver that an init container does not see',
+    change: (spec) => {
+      spec.initContainers = [...(spec.initContainers ?? []), { ...sidecar(spec), restartPolicy: 'Always' }];
+      removeSidecar(spec);
+      Object.assign(apiserver(spec), { lifecycle: { postStart: { sleep: { seconds: 20 } } } });
+    },
+    effective: true,
+  },
+  {
+    name: 'a wait for load balancers at the end',
+    change: apiserverWith({ lifecycle: { preStop: { sleep: { seconds: 20 } } } }),
+    effective: true,
+  },
+  {
+    name: 'a day without the sidecar at the end',
+    change: both(
+      (spec) => void Object.assign(spec, { terminationGracePeriodSeconds: 86400 }),
+      apiserverWith({ lifecycle: { preStop: { sleep: { seconds: 86400 } } } }),
+    ),
+    effective: false,
+  },
+  {
+    name: 'a request at the end, that may take a day',
+    change: both(
+      (spec) => void Object.assign(spec, { terminationGracePeriodSeconds: 86400 }),
+      apiserverWith({ lifecycle: { preStop: { httpGet: { port: 1, path: '/' } } } }),
+    ),
+    effective: false,
+  },
+
+  // Files as they are really called.
+  {
+    name: 'a termination message over the log elsewhere',
+    change: both(
+      mount(apiserver, 'audit-log', { mountPath: '/logs' }),
+      append(LOG, '/logs/audit.log'),
+      apiserverWith({ terminationMessagePath: '/logs/audit.log' }),
+    ),
+    effective: false,
+  },
+  {
+    name: 'the log elsewhere',
+    change: both(mount(apiserver, 'audit-log', { mountPath: '/logs' }), append(LOG, '/logs/audit.log')),
+    effective: true,
+  },
+  {
+    name: 'a termination message over the policy elsewhere',
+    change: both(
+      mount(apiserver, 'audit-config', { mountPath: '/p' }),
+      append(POLICY, '/p/policy.yaml'),
+      apiserverWith({ terminationMessagePath: '/p/policy.yaml' }),
+    ),
+    effective: false,
+  },
+  {
+    name: 'a termination message over the configuration elsewhere',
+    change: both(
+      mount(sidecar, 'audit-logs-fluentbit', { mountPath: '/c' }),
+      sidecarWith({ args: ['-c', '/c/fluent-bit.conf'], terminationMessagePath: '/c/fluent-bit.conf' }),
+    ),
+    effective: false,
+  },
+  {
+    name: 'a device over the configuration',
+    change: (spec) => {
+      spec.volumes?.push({ name: 'raw', persistentVolumeClaim: { claimName: 'raw' } });
+      const volumeDevices = [{ name: 'raw', devicePath: '/etc/fluent-bit/fluent-bit.conf' }];
+      Object.assign(sidecar(spec), { volumeDevices });
+    },
+    effective: false,
+  },
+  {
+    name: 'a device elsewhere',
+    change: (spec) => {
+      spec.volumes?.push({ name: 'raw', persistentVolumeClaim: { claimName: 'raw' } });
+      Object.assign(sidecar(spec), { volumeDevices: [{ name: 'raw', devicePath: '/dev/raw' }] });
+    },
+    effective: true,
+  },
+  {
+    name: 'the log mounted as a file for the sidecar',
+    change: mount(sidecar, 'audit-log', { mountPath: LOG_PATH, subPath: 'audit.log' }),
+    effective: false,
+  },
+  {
+    name: 'the log mounted as a file for the apiserver',
+    change: mount(apiserver, 'audit-log', { mountPath: LOG_PATH, subPath: 'audit.log' }),
+    effective: false,
+  },
+  {
+    name: 'the log in a directory of the volume',
+    change: both(
+      mount(apiserver, 'audit-log', { subPath: 'x' }),
+      mount(sidecar, 'audit-log', { subPath: 'x' }),
+    ),
+    effective: true,
+  },
+
+  // Storage under two names, users, limits, images.
+  ...(
+    [
+      ['the same directory of the node', { hostPath: { path: '/srv/a' } }, false],
+      ['a directory above on the node', { hostPath: { path: '/srv/' } }, false],
+      ['a directory below on the node', { hostPath: { path: '/srv/a/b', type: 'Directory' } }, false],
+      ['another directory of the node', { hostPath: { path: '/srv/ab' } }, true],
+      ['the same claim', { persistentVolumeClaim: { claimName: 'logs' } }, false],
+      ['another claim', { persistentVolumeClaim: { claimName: 'other' } }, true],
+    ] as const
+  ).map(([name, source, effective]) => ({
+    name: `another container that writes to ${name}`,
+    change: both(
+      volume(
+        'audit-log',
+        'hostPath' in source
+          ? { hostPath: { path: '/srv/a' } }
+          : { persistentVolumeClaim: { claimName: 'logs' } },
+      ),
+      (spec: Spec) => void spec.volumes?.push({ name: 'other', ...source }),
+      addContainer({ volumeMounts: [{ name: 'other', mountPath: '/x' }] }),
+    ),
+    effective,
+  })),
+  ...(
+    [
+      ['all capabilities dropped', { drop: ['ALL'] }, false],
+      ['the one capability dropped', { drop: ['DAC_OVERRIDE'] }, false],
+      ['the one capability kept', { drop: ['ALL'], add: ['DAC_OVERRIDE'] }, true],
+      ['another capability dropped', { drop: ['NET_RAW'] }, true],
+    ] as const
+  ).map(([name, capabilities, effective]) => ({
+    name: `the apiserver as somebody, the sidecar as root with ${name}`,
+    change: both(
+      apiserverWith({ securityContext: { runAsUser: 1000 } }),
+      sidecarWith({ securityContext: { runAsUser: 0, capabilities } }),
+    ),
+    effective,
+  })),
+  {
+    name: 'both as root, without capabilities',
+    change: sidecarWith({ securityContext: { capabilities: { drop: ['ALL'] } } }),
+    effective: true,
+  },
+  {
+    name: 'a sidecar without room for what it prints',
+    change: sidecarWith({ resources: { limits: { 'ephemeral-storage': '1Ki' } } }),
+    effective: false,
+  },
+  {
+    name: 'a sidecar with room for what it prints',
+    change: sidecarWith({ resources: { limits: { 'ephemeral-storage': '100Mi' } } }),
+    effective: true,
+  },
+  {
+    name: 'an image of another name',
+    change: apiserverWith({ image: 'docker.io/mallory/thing:v1' }),
+    effective: false,
+  },
+  {
+    name: 'an image of the right name by digest, from another registry',
+    change: apiserverWith({
+      image: `mirror.example:5000/k8s/kube-apiserver-amd64:v1@sha256:${'0'.repeat(64)}`,
+    }),
+    effective: true,
+  },
+
   // What CEL can't follow, it does not let pass: the values of variables, and paths that have to be resolved first.
   {
     name: 'a flag from the environment',

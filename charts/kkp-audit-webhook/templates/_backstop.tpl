@@ -69,6 +69,9 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
 - expression: variables.newIsApiserver || @EXEMPT@
   message: 'exactly one container named "apiserver" must run kube-apiserver [APISERVER_COMMAND_UNKNOWN]: {{ $why }}'
   reason: Forbidden
+- expression: variables.newHasApiserverImage || @EXEMPT@
+  message: 'the image of the container apiserver is not called kube-apiserver [APISERVER_IMAGE_UNKNOWN]: {{ $why }}'
+  reason: Forbidden
 - expression: variables.newIsReadable || @EXEMPT@
   message: 'an argument comes from the environment, or a mountPath is not plain, so that any flag may hide in it [ARGUMENTS_UNREADABLE]: {{ $why }}'
   reason: Forbidden
@@ -85,7 +88,16 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
   message: 'the sidecar audit-logs must run fluent-bit on Secret audit-logs-fluentbit and read the audit log [SIDECAR_MISSING, SIDECAR_NOT_RUNNING, SIDECAR_IMAGE, SIDECAR_COMMAND, SIDECAR_CONFIG_ELSEWHERE, SIDECAR_LOG_UNREADABLE, SIDECAR_STARVED]: {{ $why }}'
   reason: Forbidden
 - expression: variables.newIsUntampered || @EXEMPT@
-  message: 'something gets between kube-apiserver and the sidecar [APISERVER_REPEATED, FILE_COVERED, LOG_SHARED, LOG_VOLUME_TOO_SMALL, LOG_VOLUME_DEVICE, PROCESSES_SHARED, SIDECAR_ENVIRONMENT, SIDECAR_HANDLERS, SIDECAR_UNPRIVILEGED]: {{ $why }}'
+  message: 'something gets between kube-apiserver and the sidecar [APISERVER_REPEATED, APISERVER_HANDLERS, SIDECAR_KEPT_WAITING, FILE_COVERED, LOG_SHARED, LOG_VOLUME_TOO_SMALL, LOG_VOLUME_DEVICE, PROCESSES_SHARED, SIDECAR_ENVIRONMENT, SIDECAR_HANDLERS, SIDECAR_UNPRIVILEGED]: {{ $why }}'
+  reason: Forbidden
+{{- end }}
+
+{{/* kube-apiserver's image comes from where it came from. Argument: the path of the pod spec in an object. */}}
+{{- define "kkp-audit-webhook.backstop.image" }}
+- expression: >-
+    oldObject == null || variables.newApiservers.all(c, oldObject.{{ . }}.?containers.orValue([]).all(o, o.name != c.name || {{ include "kkp-audit-webhook.cel.repository" "o" }} == {{ include "kkp-audit-webhook.cel.repository" "c" }}))
+    || variables.mayDisable
+  message: 'the image of the apiserver comes from another registry or repository [APISERVER_IMAGE_REPLACED]: {{ include "kkp-audit-webhook.backstop.why" . }}'
   reason: Forbidden
 {{- end }}
 
@@ -93,6 +105,7 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
 {{- define "kkp-audit-webhook.backstop.pods" -}}
 {{- $why := include "kkp-audit-webhook.backstop.why" . }}
 {{ include "kkp-audit-webhook.backstop.workload" . | replace "@EXEMPT@" "(oldObject != null && oldObject.metadata.?labels[?'app'] == object.metadata.?labels[?'app'])" }}
+{{ include "kkp-audit-webhook.backstop.image" "spec" | trim }}
 - expression: >-
     oldObject == null || variables.newSidecars.all(c, (oldObject.spec.?containers.orValue([]) + oldObject.spec.?initContainers.orValue([])).exists(o, o.name == c.name && o.?image == c.?image)) || variables.newHasSidecarImage
   message: 'the image of the sidecar audit-logs is replaced by one that is not fluent-bit [SIDECAR_IMAGE]: {{ $why }}'

@@ -9,14 +9,15 @@ test/chart drives both. CEL has no functions, so what is needed several times is
 {{- end }}
 
 {{/*
-Where a path leads (dyn, because CEL wants the values of a map to be of one type): a list of {volume, file, writable}; more than one only where mounts tie. Arguments: spec, container (a list of one), path.
+Where a path leads (dyn, because CEL wants the values of a map to be of one type): a list of {volume, file, writable, inside (of what is mounted, not the mount itself)}; more than one only where mounts tie. Arguments: spec, container (a list of one), path.
 A mountPath ends with "/" here, so that /etc/a does not contain /etc/ab.
 */}}
 {{- define "kkp-audit-webhook.cel.locate" -}}
 {{ .container }}.map(c, c.?volumeMounts.orValue([]).map(m, {'path': dyn((m.mountPath.startsWith('/') ? '' : '/') + m.mountPath + (m.mountPath.endsWith('/') ? '' : '/')), 'mount': dyn(m)}).filter(m, ({{ .path }} + '/').startsWith(m.path))).map(found, found.filter(m, found.all(o, size(o.path) <= size(m.path))).map(m, {
   'volume': dyn(m.mount.name),
   'file': dyn(m.mount.?subPathExpr.orValue('') != '' ? '?' : [string(m.mount.?subPath.orValue('')), size({{ .path }}) > size(m.path) ? {{ .path }}.substring(size(m.path)) : ''].filter(s, s != '').join('/')),
-  'writable': dyn(!m.mount.?readOnly.orValue(false))
+  'writable': dyn(!m.mount.?readOnly.orValue(false)),
+  'inside': dyn(size({{ .path }}) > size(m.path))
 })).map(found, {{ .path }}.startsWith('/') && !{{ .path }}.matches('{{ include "kkp-audit-webhook.cel.odd" . }}') ? found : [])
 {{- end }}
 
@@ -60,7 +61,10 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
     ? variables.{{ $p }}Line.find('^(?:[^\\n]*/)?(?:kube-apiserver\\n|hyperkube\\n(?:[^\\n]*/)?(?:kube-)?apiserver\\n)') : ''
 - name: {{ $p }}IsApiserver
   expression: >-
-    size({{ $apiserver }}) == 1 && {{ $apiserver }}.all(c, size(c.?command.orValue([])) == 0 || variables.{{ $p }}Program != '')
+    size({{ $apiserver }}) == 1 && {{ $apiserver }}.all(c, (size(c.?command.orValue([])) == 0 || variables.{{ $p }}Program != '') && {{ include "kkp-audit-webhook.cel.isProgramKnown" . }})
+- name: {{ $p }}HasApiserverImage
+  expression: >-
+    {{ $apiserver }}.all(c, c.?image.orValue('').matches('^$|(^|/)(kube-apiserver|hyperkube)(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$'))
 # Read as kube-apiserver reads them: what follows "--" is no flag, booleans stand alone, and every other flag takes the next argument.
 - name: {{ $p }}Tokens
   expression: >-
@@ -88,6 +92,7 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
   expression: >-
     variables.{{ $p }}LogPath != '' && variables.{{ $p }}LogPath != '-'
     && {{ include "kkp-audit-webhook.cel.isWritable" (dict "prefix" $p "places" (printf "variables.%sLogPlaces" $p)) }}
+    && variables.{{ $p }}LogPlaces.all(found, found.all(p, p.inside))
     && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-format" "absent" "json") }} == 'json'
     && {{ include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-log-version" "absent" "audit.k8s.io/v1") }} == 'audit.k8s.io/v1'
 - name: {{ $p }}IsBatch
@@ -135,29 +140,62 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}HasSidecarResources
   expression: >-
     {{ $sidecar }}.all(c, quantity(string(c.?resources.?limits.?memory.orValue('1Gi'))).compareTo(quantity('20Mi')) >= 0
-    && quantity(string(c.?resources.?limits.?cpu.orValue('1'))).compareTo(quantity('5m')) >= 0)
+    && quantity(string(c.?resources.?limits.?cpu.orValue('1'))).compareTo(quantity('5m')) >= 0
+    && quantity(string(c.?resources.?limits[?'ephemeral-storage'].orValue('1Gi'))).compareTo(quantity('50Mi')) >= 0)
 - name: {{ $p }}HasSidecar
   expression: >-
     size({{ $sidecar }}) == 1 && variables.{{ $p }}HasSidecarImage && variables.{{ $p }}HasSidecarResources
+    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isProgramKnown" . }})
     && (variables.{{ $p }}IsLegacySidecar || variables.{{ $p }}SidecarConfig != '' &&
     {{ include "kkp-audit-webhook.cel.isKey" (dict "prefix" $p "kind" "secret" "names" "['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned']" "key" "fluent-bit.conf" "places"
       (include "kkp-audit-webhook.cel.locate" (dict "container" $sidecar "path" (printf "variables.%sSidecarConfig" $p)))) | nindent 4 }})
     && {{ include "kkp-audit-webhook.cel.isWritable" (dict "prefix" $p "places" (printf "variables.%sTailPlaces" $p)) }}
-    && variables.{{ $p }}TailPlaces.all(found, found.all(p, variables.{{ $p }}LogPlaces.all(others, others.all(o, o.volume == p.volume && o.file == p.file))))
+    && variables.{{ $p }}TailPlaces.all(found, found.all(p, p.inside && variables.{{ $p }}LogPlaces.all(others, others.all(o, o.volume == p.volume && o.file == p.file))))
 {{- $log := printf "variables.%sLogPlaces" $p }}
 # What stands around the apiserver and the sidecar, and would get between them (src/audit/tampering.ts).
 - name: {{ $p }}Others
   expression: >-
     ({{ .spec }}.?containers.orValue([]) + {{ .spec }}.?initContainers.orValue([]) + {{ .spec }}.?ephemeralContainers.orValue([])).filter(c, !(c.name in ['apiserver', 'audit-logs']))
+- name: {{ $p }}LogVolumes
+  expression: >-
+    variables.{{ $p }}Volumes.filter(v, {{ $log }}.exists(found, found.exists(p, p.volume == v.name)))
+# The log's volume, and others of the same storage.
+- name: {{ $p }}SharedVolumes
+  expression: >-
+    variables.{{ $p }}Volumes.filter(v, variables.{{ $p }}LogVolumes.exists(l, l.name == v.name
+    || l.?persistentVolumeClaim.hasValue() && l.?persistentVolumeClaim.?claimName == v.?persistentVolumeClaim.?claimName
+    || l.?hostPath.hasValue() && v.?hostPath.hasValue() && {{ include "kkp-audit-webhook.cel.overlaps" (dict "left" "l.hostPath.path" "right" "v.hostPath.path") }}
+    || l.?nfs.hasValue() && l.?nfs.?server == v.?nfs.?server && {{ include "kkp-audit-webhook.cel.overlaps" (dict "left" "l.nfs.path" "right" "v.nfs.path") }})).map(v, v.name)
 - name: {{ $p }}IsAlone
   expression: >-
     !variables.{{ $p }}Others.exists(c, {{ include "kkp-audit-webhook.cel.startsApiserver" . | nindent 4 }})
-    && !({{ $log }}.exists(found, found.exists(p, variables.{{ $p }}Others.exists(c, c.?volumeMounts.orValue([]).exists(m, m.name == p.volume && !m.?readOnly.orValue(false))))))
+    && !variables.{{ $p }}Others.exists(c, c.?volumeMounts.orValue([]).exists(m, m.name in variables.{{ $p }}SharedVolumes && !m.?readOnly.orValue(false)))
     && !{{ .spec }}.?shareProcessNamespace.orValue(false) && !{{ .spec }}.?hostPID.orValue(false)
 - name: {{ $p }}IsUncovered
   expression: >-
-    {{ $apiserver }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "[c.?command[?0].orValue('').startsWith('/') ? c.command[0] : '/usr/local/bin/kube-apiserver']" "files" "['/etc/kubernetes/audit/policy.yaml', '/var/log/kubernetes/audit/audit.log']") | nindent 4 }})
-    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "programs" "['/fluent-bit/bin/fluent-bit', '/fluent-bit/etc/parsers.conf', '/etc/ld.so.preload', '/etc/ld.so.cache', '/lib', '/lib64', '/usr/lib', '/usr/lib64']" "files" "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf']") | nindent 4 }})
+    {{ $apiserver }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "usual" "/usr/local/bin/kube-apiserver" "programs" "[]" "directories" "[]"
+      "files" (printf "['/etc/kubernetes/audit/policy.yaml', '/var/log/kubernetes/audit/audit.log', variables.%sPolicyPath, variables.%sLogPath, %s]" $p $p
+      (include "kkp-audit-webhook.cel.flag" (dict "prefix" $p "flag" "audit-webhook-config-file")))) | nindent 4 }})
+    && {{ $sidecar }}.all(c, {{ include "kkp-audit-webhook.cel.isUncovered" (dict "usual" "/fluent-bit/bin/fluent-bit" "programs" "['/fluent-bit/bin/fluent-bit', '/fluent-bit/etc/parsers.conf']"
+      "directories" "['/etc/ld.so.preload/', '/etc/ld.so.cache/', '/usr/lib/', '/usr/lib64/']"
+      "files" (printf "['/var/log/kubernetes/audit/audit.log', '/etc/fluent-bit/fluent-bit.conf', variables.%sSidecarConfig, variables.%sTailPath]" $p $p)) | nindent 4 }})
+# Volumes in which somebody else may have put a link, which the runtime would follow with a mount inside of it.
+- name: {{ $p }}ForeignVolumes
+  expression: >-
+    variables.{{ $p }}Volumes.filter(v, !has(v.configMap) && !has(v.secret) && !has(v.projected) && !has(v.downwardAPI)
+    && (!has(v.emptyDir) || variables.{{ $p }}Others.exists(c, c.?volumeMounts.orValue([]).exists(m, m.name == v.name && !m.?readOnly.orValue(false))))).map(v, v.name)
+- name: {{ $p }}IsLedStraight
+  expression: >-
+    ({{ $apiserver }} + {{ $sidecar }}).all(c, [c.?volumeMounts.orValue([]).map(m, [string(m.name), {{ include "kkp-audit-webhook.cel.slashed" "m.mountPath" }}]).map(m, [m[0], {{ include "kkp-audit-webhook.cel.real" "m[1]" }}])].all(mounts,
+    !mounts.filter(outer, outer[0] in variables.{{ $p }}ForeignVolumes).exists(outer, mounts.exists(inner, inner[1] != outer[1] && inner[1].startsWith(outer[1])))))
+# Kubelet starts containers in their order, each when the postStart before it has ended; a preStop holds up the end of one alone.
+- name: {{ $p }}IsUndelayed
+  expression: >-
+    !{{ $apiserver }}.exists(c, [{{ include "kkp-audit-webhook.cel.handlers" . }}].exists(handler, handler.?exec.hasValue()))
+    && [{{ .spec }}.?containers.orValue([]).map(c, c.name)].all(names, !('audit-logs' in names)
+    || !{{ .spec }}.?containers.orValue([]).exists(c, c.?lifecycle.?postStart.hasValue() && names.indexOf(c.name) >= names.indexOf('apiserver') && names.indexOf(c.name) < names.indexOf('audit-logs'))
+    && {{ $apiserver }}.all(c, !c.?lifecycle.?preStop.hasValue()
+    || (c.lifecycle.preStop.?sleep.hasValue() ? c.lifecycle.preStop.?sleep.?seconds.orValue(0) : {{ .spec }}.?terminationGracePeriodSeconds.orValue(30)) <= 300))
 - name: {{ $p }}HasLogVolume
   expression: >-
     {{ $log }}.all(found, found.all(p, variables.{{ $p }}Volumes.filter(v, v.name == p.volume).all(v,
@@ -166,21 +204,63 @@ The variables. Arguments: root (the chart's context), spec (CEL of the pod spec)
 - name: {{ $p }}IsSidecarLeftAlone
   expression: >-
     {{ $sidecar }}.all(c, !c.?env.orValue([]).exists(e, e.name.matches('^(LD_|GCONV_PATH$|LOCPATH$|LUA_INIT)'))
-    && ![c.?lifecycle.?postStart, c.?lifecycle.?preStop, c.?livenessProbe, c.?readinessProbe, c.?startupProbe].exists(handler, handler.?exec.hasValue())
-    && [c.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0)].all(user, user == 0 || {{ $apiserver }}.all(a, a.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0) == user)))
+    && !c.?envFrom.orValue([]).exists(e, e.?prefix.orValue('').matches('^(L|LD|LD_.*|G|GC|GCO|GCON|GCONV.*|LO|LOC.*|LU|LUA.*)?$'))
+    && ![{{ include "kkp-audit-webhook.cel.handlers" . }}].exists(handler, handler.?exec.hasValue())
+    && [c.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0)].all(user, {{ $apiserver }}.all(a, a.?securityContext.?runAsUser.or({{ .spec }}.?securityContext.?runAsUser).orValue(0) == user)
+    || user == 0 && (c.?securityContext.?privileged.orValue(false)
+    || [c.?securityContext.?capabilities.?drop.orValue([]).map(n, n.upperAscii())].all(drop, !('DAC_OVERRIDE' in drop)
+    && (!('ALL' in drop) || c.?securityContext.?capabilities.?add.orValue([]).exists(n, n.upperAscii() == 'DAC_OVERRIDE'))))))
 - name: {{ $p }}IsUntampered
   expression: >-
-    variables.{{ $p }}IsAlone && variables.{{ $p }}IsUncovered && variables.{{ $p }}HasLogVolume && variables.{{ $p }}IsSidecarLeftAlone
+    variables.{{ $p }}IsAlone && variables.{{ $p }}IsUncovered && variables.{{ $p }}IsLedStraight && variables.{{ $p }}IsUndelayed && variables.{{ $p }}HasLogVolume && variables.{{ $p }}IsSidecarLeftAlone
 - name: {{ $p }}IsEffective
   expression: >-
-    variables.{{ $p }}IsApiserver && variables.{{ $p }}IsReadable && variables.{{ $p }}HasPolicy && variables.{{ $p }}HasLog
+    variables.{{ $p }}IsApiserver && variables.{{ $p }}HasApiserverImage && variables.{{ $p }}IsReadable && variables.{{ $p }}HasPolicy && variables.{{ $p }}HasLog
     && variables.{{ $p }}IsUnweakened && variables.{{ $p }}HasSidecar && variables.{{ $p }}IsUntampered
 {{- end }}
 
-{{/* Whether nothing lies over the files of a container c. Arguments: programs, files (CEL lists of paths). */}}
+{{/*
+Whether it can be told which file a container c starts: a whole path that is no link of the kernel, or a name that is looked for where the image says
+(src/audit/programs.ts).
+*/}}
+{{- define "kkp-audit-webhook.cel.isProgramKnown" -}}
+[c.?command[?0].orValue('')].all(program, !program.contains('$') && (program.startsWith('/')
+    ? !program.matches('{{ include "kkp-audit-webhook.cel.odd" . }}') && !program.matches('^/(proc|sys|dev|run|var/run)(/|$)')
+    : !program.contains('/') && size(c.?envFrom.orValue([])) == 0 && !c.?env.orValue([]).exists(e, e.name == 'PATH')))
+{{- end }}
+
+{{/* A path as the links of nearly every image have it. Argument: CEL of a path with "/" at both ends, used several times. */}}
+{{- define "kkp-audit-webhook.cel.real" -}}
+({{ . }}.matches('^/(bin|sbin|lib(32|64|x32)?)/') ? '/usr' + {{ . }} : {{ . }}.startsWith('/var/run/') ? {{ . }}.substring(4) : {{ . }})
+{{- end }}
+
+{{/* A path with "/" at both ends. Argument: CEL of it, used thrice. */}}
+{{- define "kkp-audit-webhook.cel.slashed" -}}
+({{ . }}.startsWith('/') ? '' : '/') + {{ . }} + ({{ . }}.endsWith('/') ? '' : '/')
+{{- end }}
+
+{{/* Whether one of two directories is at or below the other; what would have to be resolved first may be. Arguments: left, right (CEL). */}}
+{{- define "kkp-audit-webhook.cel.overlaps" -}}
+[[{{ .left }}, {{ .right }}].map(d, {{ include "kkp-audit-webhook.cel.slashed" "d" }})].exists(d, d[0].startsWith(d[1]) || d[1].startsWith(d[0]) || (d[0] + '\n' + d[1]).matches('//|/\\.\\.?/'))
+{{- end }}
+
+{{/* What kubelet does for a container c besides running it. */}}
+{{- define "kkp-audit-webhook.cel.handlers" -}}
+c.?lifecycle.?postStart, c.?lifecycle.?preStop, c.?livenessProbe, c.?readinessProbe, c.?startupProbe
+{{- end }}
+
+{{/*
+Whether nothing lies over the files of a container c. Arguments: usual (where its image has the program), programs, directories, files (CEL lists; the
+directories with "/" at the end, as their links lead).
+*/}}
 {{- define "kkp-audit-webhook.cel.isUncovered" -}}
-!{{ .programs }}.exists(path, c.?volumeMounts.orValue([]).exists(m, (path + '/').startsWith((m.mountPath.startsWith('/') ? '' : '/') + m.mountPath + (m.mountPath.endsWith('/') ? '' : '/'))))
-    && !({{ .programs }} + {{ .files }}).exists(path, [c.?terminationMessagePath.orValue('')].exists(t, t != '' && ((path + '/').startsWith((t.startsWith('/') ? '' : '/') + t + (t.endsWith('/') ? '' : '/')) || t.matches('{{ include "kkp-audit-webhook.cel.odd" . }}'))))
+[({{ .programs }} + (c.?command[?0].orValue('').startsWith('/') ? [c.command[0]] : ['{{ .usual }}'] + ['/usr/local/sbin/', '/usr/local/bin/', '/usr/sbin/', '/usr/bin/'].map(d, d + c.?command[?0].orValue('{{ base .usual }}')))).map(path, path + '/').map(path, {{ include "kkp-audit-webhook.cel.real" "path" }})].all(programs,
+    c.?volumeMounts.orValue([]).map(m, {{ include "kkp-audit-webhook.cel.slashed" "m.mountPath" }}).map(at, {{ include "kkp-audit-webhook.cel.real" "at" }}).all(at,
+      !programs.exists(path, path.startsWith(at)) && !{{ .directories }}.exists(path, path.startsWith(at) || at.startsWith(path)))
+    && ([c.?terminationMessagePath.orValue('')] + c.?volumeDevices.orValue([]).map(d, d.devicePath)).filter(t, t != '').all(t, !t.matches('{{ include "kkp-audit-webhook.cel.odd" . }}')
+    && [{{ include "kkp-audit-webhook.cel.slashed" "t" }}].map(at, {{ include "kkp-audit-webhook.cel.real" "at" }}).all(at,
+      !(programs + {{ .files }}.map(path, path + '/').map(path, {{ include "kkp-audit-webhook.cel.real" "path" }})).exists(path, path.startsWith(at))
+      && !{{ .directories }}.exists(path, path.startsWith(at) || at.startsWith(path)))))
 {{- end }}
 
 {{/* Whether places (a list of lists) can be written to. Arguments: prefix, places. */}}

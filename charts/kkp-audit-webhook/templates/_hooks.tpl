@@ -81,22 +81,27 @@ object == null || !has(object.metadata.deletionTimestamp)
 {{- end }}
 
 {{/*
-CEL: a pod spec differs in what decides whether it audits. Resources, probes and image tags of others, tolerations and the like do not.
+CEL: a pod spec differs in what decides whether it audits. Resources, probes without a command and image tags of others, tolerations and the like do not.
 Arguments: new, old (CEL of the two specs).
 */}}
 {{- define "kkp-audit-webhook.cel.specChanged" -}}
-{{- range list "volumes" "shareProcessNamespace" "hostPID" "securityContext" "ephemeralContainers" }}
+{{- range list "volumes" "shareProcessNamespace" "hostPID" "securityContext" "ephemeralContainers" "terminationGracePeriodSeconds" }}
 {{ $.new }}.?{{ . }} != {{ $.old }}.?{{ . }} ||
 {{- end }}
 {{ include "kkp-audit-webhook.cel.containers" .new }}
 != {{ include "kkp-audit-webhook.cel.containers" .old }}
 {{- end }}
 
-{{/* CEL: what counts of each container; the repository of its image without tag, and of the sidecar everything. */}}
+{{/* CEL: what counts of each container; the repository of its image without tag, of a probe the command, and of the sidecar everything. */}}
 {{- define "kkp-audit-webhook.cel.containers" -}}
 ({{ . }}.?containers.orValue([]) + {{ . }}.?initContainers.orValue([])).map(c, [
-  {{- range list "name" "command" "args" "env" "envFrom" "volumeMounts" "volumeDevices" "workingDir" "terminationMessagePath" "securityContext" "restartPolicy" }}c.?{{ . }}, {{ end -}}
-  optional.of(dyn(c.?image.orValue('').split('@')[0].find('^(?:[^/]*/)*[^:/]*'))), c.name == 'audit-logs' ? optional.of(dyn(c)) : optional.none()])
+  {{- range list "name" "command" "args" "env" "envFrom" "volumeMounts" "volumeDevices" "workingDir" "terminationMessagePath" "securityContext" "restartPolicy" "lifecycle" "livenessProbe.?exec" "readinessProbe.?exec" "startupProbe.?exec" }}c.?{{ . }}, {{ end -}}
+  optional.of(dyn({{ include "kkp-audit-webhook.cel.repository" "c" }})), c.name == 'audit-logs' ? optional.of(dyn(c)) : optional.none()])
+{{- end }}
+
+{{/* CEL: the image of a container without tag and digest. Argument: the container. */}}
+{{- define "kkp-audit-webhook.cel.repository" -}}
+{{ . }}.?image.orValue('').split('@')[0].find('^(?:[^/]*/)*[^:/]*')
 {{- end }}
 
 {{- define "kkp-audit-webhook.cel.workloadChanged" -}}
@@ -137,9 +142,11 @@ object == null
 || ['apiserver-tls', 'apiserver-etcd-client-certificate'].all(s, {{ . }}.spec.?volumes.orValue([]).exists(v, v.?secret.?secretName.orValue('') == s || v.?projected.?sources.orValue([]).exists(p, p.?secret.?name.orValue('') == s)))
 {{- end }}
 
-{{/* CEL: a container c starts kube-apiserver, itself or by a script. */}}
+{{/* CEL: a container c starts kube-apiserver, itself, by a script or by a handler; a variable that an argument names may hold any word. */}}
 {{- define "kkp-audit-webhook.cel.startsApiserver" -}}
-c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$') || [c.?command.orValue([]) + c.?args.orValue([])].exists(argv,
+c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$')
+  || ([c.?command.orValue([]) + c.?args.orValue([])].map(argv, argv + (argv.exists(a, a.contains('$(')) ? c.?env.orValue([]).map(e, e.?value.orValue('')) : []))
+  + [{{ include "kkp-audit-webhook.cel.handlers" . }}].map(handler, handler.?exec.?command.orValue([]))).exists(argv,
   argv.exists(a, a.matches('\\s') ? a.matches('(^|[\\s\'"`;&|(/])kube-apiserver($|[\\s\'"`;&|)])') : a.endsWith('/kube-apiserver'))
   || argv.map(a, a.replace('\n', ' ') + '\n').join('').matches('(^|(^|\\n)([^-\\n][^\\n]*)?\\n)kube-apiserver\\n'))
   || size(c.?command.orValue([])) > 1 && c.command[0].matches('(^|/)hyperkube$') && c.command[1].matches('(^|/)apiserver$')

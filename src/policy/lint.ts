@@ -3,8 +3,9 @@
  * rest is decided by evaluation over the representative requests. docs/policy.md explains every code.
  */
 import { VERBS } from './catalogue.ts';
+import { ComparisonTooLarge } from './choices.ts';
 import type { ProblemCode } from './codes.ts';
-import { areComparable, comparePolicies, writtenLevel } from './compare.ts';
+import { comparePolicies, type Difference, writtenLevel } from './compare.ts';
 import { type Data, formatPath, locate } from './data.ts';
 import { evaluate, targetOf } from './evaluate.ts';
 import { ESTIMATE_NODES, NOISE } from './noise.ts';
@@ -341,8 +342,14 @@ class Linter {
   preset(name: string | undefined): void {
     const text = name === undefined ? undefined : PRESETS.get(name);
     const preset = text === undefined ? undefined : readPolicy(text).policy;
-    if (preset === undefined || !areComparable([preset, this.#policy])) return;
-    const differences = comparePolicies(preset, this.#policy);
+    if (preset === undefined) return;
+    let differences: readonly Difference[];
+    try {
+      differences = comparePolicies(preset, this.#policy);
+    } catch (error) {
+      if (error instanceof ComparisonTooLarge) return;
+      throw error;
+    }
     if (differences.length === 0) return;
     const less = differences.filter(({ change }) => change === 'less');
     const [first = differences[0]] = less;

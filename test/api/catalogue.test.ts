@@ -209,13 +209,21 @@ class World implements Stage {
 async function admitInsider({ client }: ControlPlane): Promise<void> {
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
   const metadata = { name: 'test:insider' };
-  const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete'];
+  const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
   await client.request('POST', `${rbac}/clusterroles`, {
     metadata,
     rules: [
       {
         apiGroups: [''],
-        resources: ['pods', 'pods/ephemeralcontainers', 'pods/resize', 'configmaps', 'secrets'],
+        resources: [
+          'pods',
+          'pods/ephemeralcontainers',
+          'pods/resize',
+          'pods/status',
+          'pods/binding',
+          'configmaps',
+          'secrets',
+        ],
         verbs,
       },
       { apiGroups: ['apps'], resources: ['deployments', 'deployments/scale', 'replicasets'], verbs },

@@ -269,6 +269,16 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
     run: patchCluster({ spec: { auditLogging: { policyPreset: 'metadata' } } }),
   },
   {
+    name: 'Cluster: preset minimal where there is none',
+    codes: ['CLUSTER_PRESET_WEAKENED'],
+    run: async (stage) => {
+      await stage.prepare('clusters.kubermatic.k8c.io', 'bank', ({ spec }) => {
+        spec.auditLogging.policyPreset = '';
+      });
+      return patchCluster({ spec: { auditLogging: { policyPreset: 'minimal' } } })(stage);
+    },
+  },
+  {
     name: 'Cluster: filter grep',
     codes: ['FLUENTBIT_FILTER'],
     run: filter({ Name: 'grep', Match: '*', Exclude: 'log secrets' }),

@@ -72,6 +72,8 @@ class Trial {
   /** What it costs to look at all rules with all their resources. */
   readonly #looks: number;
   readonly #choices: Choices;
+  /** By the text of a candidate. */
+  readonly #names = new Map<string, ReadonlySet<number>>();
   readonly #budget = new Budget();
   readonly #asked = new Map<Asked, Outcome>();
 
@@ -201,14 +203,25 @@ class Trial {
         const rule = rules[taker.rule];
         if (rule === undefined) continue;
         const { users, groups, namespaces } = rule;
-        const names = namesOf(rule, taker);
         const text = `${rule.text} ${taker.named?.join() ?? ''}`;
+        const names = this.#namesOf(rule, taker, text);
         const candidate = { rule: taker.rule, users, groups, namespaces, names, text };
         list.push(candidate);
         if (takesAll(candidate)) break;
       }
       return list;
     });
+  }
+
+  /** Those that some of the resources take which match; undefined where any name is taken. */
+  #namesOf(rule: Rule, { named }: Taker, text: string): ReadonlySet<number> | undefined {
+    if (named === undefined) return undefined;
+    let names = this.#names.get(text);
+    if (names === undefined) {
+      names = new Set(named.flatMap((item) => [...(rule.names[item] ?? [])]));
+      this.#names.set(text, names);
+    }
+    return names;
   }
 
   /** Every request has the groups of who sends it, whatever else is varied. */
@@ -224,12 +237,6 @@ class Trial {
       ),
     );
   }
-}
-
-function namesOf(rule: Rule, { named }: Taker): ReadonlySet<number> | undefined {
-  if (named === undefined) return undefined;
-  const [only, ...others] = named.map((item) => rule.names[item] ?? new Set<number>());
-  return others.length === 0 ? only : new Set([only ?? [], ...others].flatMap((names) => [...names]));
 }
 
 function untilDecided(list: readonly Candidate[]): readonly Candidate[] {

@@ -81,17 +81,22 @@ function tooLittle(
   if (demandedPreset !== undefined && demandedPreset !== '') {
     const demanded = readPreset(demandedPreset);
     const policies = old === undefined ? [demanded, policy] : [demanded, policy, old];
-    return listDifferences(policy, findOutcomes(policies), ({ change, request, after }, before) => {
-      if (change !== 'less') return false;
-      return (
-        before === undefined || compareLevels(writtenLevel(after, request), writtenLevel(before, request)) < 0
-      );
-    });
+    return listDifferences(
+      policy,
+      findOutcomes(policies, { below: 'RequestResponse' }),
+      ({ change, request, after }, before) => {
+        if (change !== 'less') return false;
+        return (
+          before === undefined ||
+          compareLevels(writtenLevel(after, request), writtenLevel(before, request)) < 0
+        );
+      },
+    );
   }
   if (old !== undefined) {
     return listDifferences(
       policy,
-      findOutcomes([old, policy], { essentialOnly: true }),
+      findOutcomes([old, policy], { essentialOnly: true, below: 'Metadata' }),
       ({ request, after }) => writtenLevel(after, request) === 'None',
     );
   }

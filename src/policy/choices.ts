@@ -103,10 +103,24 @@ export interface Start {
   readonly scope: 'fixed' | 'namespaced' | 'any';
 }
 
-/** What each rule of each policy writes, equal where the same is written; and the number of the namespace "", where a policy names it. */
+/** What is written of a request that a rule decides. */
+export interface Written {
+  /** Equal where the same is written. */
+  readonly text: string;
+  /** Index in LEVELS, at least and at most: stages that are left out take from some requests more than from others. */
+  readonly low: number;
+  readonly high: number;
+}
+
+export const NOTHING_WRITTEN: Written = { text: 'None', low: 0, high: 0 };
+
 interface Given {
-  readonly written: readonly (readonly string[])[];
+  /** By policy and rule. */
+  readonly written: readonly (readonly Written[])[];
+  /** The number of the namespace "", where a policy names it. */
   readonly emptyNamespace: number;
+  /** Only what the policy in question writes below this level, and below what the others write, is looked for; undefined: any difference. */
+  readonly below: number | undefined;
 }
 
 /** The second policy is the one in question: where it decides as another does, nothing is looked for. */
@@ -237,40 +251,51 @@ export class Choices {
     return byGroup;
   }
 
-  /** Whether the policy in question decides as one of the others does, whatever is chosen. */
+  /** Whether nothing that is looked for is left, whatever is chosen. */
   #isSettled(lists: Lists): boolean {
     const [, mine] = lists;
     if (mine === undefined) return true;
     this.#budget.look(mine.length);
+    const range = this.#rangeOf(1, mine);
     return lists.some((other, policy) => {
       if (policy === 1) return false;
       if (other.length === mine.length && other.every(({ text }, at) => text === mine[at]?.text)) return true;
-      const only = this.#onlyOutcome(1, mine);
-      return only !== undefined && only === this.#onlyOutcome(policy, other);
+      this.#budget.look(other.length);
+      return this.#isMet(range, this.#rangeOf(policy, other));
     });
   }
 
-  /** What a policy writes, where that is the same whichever of the rules decides. */
-  #onlyOutcome(policy: number, list: readonly Candidate[]): string | undefined {
-    const last = list.at(-1);
-    let only = last === undefined || !takesAll(last) ? this.#written(policy, -1) : undefined;
-    for (const { rule } of list) {
-      const written = this.#written(policy, rule);
-      if (only !== undefined && only !== written) return undefined;
-      only = written;
-    }
-    return only;
-  }
-
-  /** Whether the policy in question writes what one of the others does. */
+  /** Whether for these deciding rules there is nothing that is looked for. */
   #isSame(decided: readonly number[]): boolean {
     const mine = this.#written(1, decided[1] ?? -1);
-    return decided.some((rule, policy) => policy !== 1 && this.#written(policy, rule) === mine);
+    return decided.some((rule, policy) => policy !== 1 && this.#isMet(mine, this.#written(policy, rule)));
   }
 
-  /** Equal where the same is written. */
-  #written(policy: number, rule: number): string {
-    return this.#given.written[policy]?.[rule] ?? 'None';
+  #isMet(mine: Written, other: Written): boolean {
+    const { below } = this.#given;
+    return below === undefined
+      ? mine.text !== '' && mine.text === other.text
+      : mine.low >= Math.min(other.high, below);
+  }
+
+  /** What a policy writes, whichever of the candidates decides; the text is "" where it differs. */
+  #rangeOf(policy: number, list: readonly Candidate[]): Written {
+    const last = list.at(-1);
+    const isOpen = last === undefined || !takesAll(last);
+    let range = this.#written(policy, isOpen ? -1 : (last?.rule ?? -1));
+    for (const { rule } of list) {
+      const { text, low, high } = this.#written(policy, rule);
+      range = {
+        text: text === range.text ? text : '',
+        low: Math.min(low, range.low),
+        high: Math.max(high, range.high),
+      };
+    }
+    return range;
+  }
+
+  #written(policy: number, rule: number): Written {
+    return this.#given.written[policy]?.[rule] ?? NOTHING_WRITTEN;
   }
 }
 

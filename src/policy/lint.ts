@@ -5,10 +5,11 @@
 import { VERBS } from './catalogue.ts';
 import { ComparisonTooLarge } from './choices.ts';
 import type { ProblemCode } from './codes.ts';
-import { comparePolicies, type Difference, writtenLevel } from './compare.ts';
+import { type Difference, differenceOf, writtenLevel } from './compare.ts';
 import { type Data, formatPath, locate } from './data.ts';
 import { evaluate, targetOf } from './evaluate.ts';
 import { ESTIMATE_NODES, NOISE } from './noise.ts';
+import { findOutcomes } from './outcomes.ts';
 import { namedPreset, PRESETS } from './presets.ts';
 import { closest, type Problem, quote } from './problem.ts';
 import { readPolicy } from './read.ts';
@@ -343,23 +344,27 @@ class Linter {
     const text = name === undefined ? undefined : PRESETS.get(name);
     const preset = text === undefined ? undefined : readPolicy(text).policy;
     if (preset === undefined) return;
-    let differences: readonly Difference[];
+    // Counted and not kept: there may be many.
+    const count = { less: 0, more: 0, other: 0 };
+    let first: Difference | undefined;
     try {
-      differences = comparePolicies(preset, this.#policy);
+      for (const outcome of findOutcomes([preset, this.#policy])) {
+        const difference = differenceOf(outcome);
+        if (difference === undefined) continue;
+        if (first === undefined || (difference.change === 'less' && count.less === 0)) first = difference;
+        count[difference.change] += 1;
+      }
     } catch (error) {
       if (error instanceof ComparisonTooLarge) return;
       throw error;
     }
-    if (differences.length === 0) return;
-    const less = differences.filter(({ change }) => change === 'less');
-    const [first = differences[0]] = less;
     if (first === undefined) return;
-    const extent = less.length === 0 ? 'none of them less' : `${less.length} of them less`;
+    const extent = count.less === 0 ? 'none of them less' : `${count.less} of them less`;
     this.#add(
-      less.length === 0 ? 'note' : 'warning',
+      count.less === 0 ? 'note' : 'warning',
       'differs-from-preset',
       [],
-      `logs ${differences.length} kinds of requests unlike the preset ${name}, ${extent}, such as ${first.title}: ${writtenLevel(first.after, first.request)} instead of ${writtenLevel(first.before, first.request)}`,
+      `logs ${count.less + count.more + count.other} kinds of requests unlike the preset ${name}, ${extent}, such as ${first.title}: ${writtenLevel(first.after, first.request)} instead of ${writtenLevel(first.before, first.request)}`,
     );
   }
 }

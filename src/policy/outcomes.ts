@@ -9,12 +9,14 @@ import {
   FIELDS,
   type Field,
   type Lists,
+  NOTHING_WRITTEN,
   type Start,
   takesAll,
+  type Written,
 } from './choices.ts';
 import { type Evaluation, evaluationsOf, type Taker, takersOf } from './evaluate.ts';
 import type { RepresentativeRequest } from './requests.ts';
-import type { Policy, RequestAttributes } from './types.ts';
+import { LEVELS, type Level, type Policy, type RequestAttributes } from './types.ts';
 
 /** A request, and how each policy decides it. */
 export interface Outcome {
@@ -34,14 +36,15 @@ const LOOKS_OF_A_VARIANT = 10;
 /**
  * @param policies the second is the one in question: where it decides as another does, whatever else is asked, variants are left out
  * @param options.essentialOnly leaves out requests that a log may be without
+ * @param options.below leaves out variants, unless the policy in question writes less of them than the others do, and less than this level
  * @returns lazily; each request as it stands, then its variants
  * @throws {ComparisonTooLarge} while it is read
  */
 export function* findOutcomes(
   policies: readonly Policy[],
-  options: { readonly essentialOnly?: boolean } = {},
+  options: { readonly essentialOnly?: boolean; readonly below?: Level } = {},
 ): Generator<Outcome> {
-  const trial = new Trial(policies);
+  const trial = new Trial(policies, options.below);
   for (const asked of requestsFor(policies, options.essentialOnly === true)) yield* trial.run(asked);
 }
 
@@ -77,7 +80,7 @@ class Trial {
   readonly #budget = new Budget();
   readonly #asked = new Map<Asked, Outcome>();
 
-  constructor(policies: readonly Policy[]) {
+  constructor(policies: readonly Policy[], below?: Level) {
     this.#policies = policies;
     this.#evaluations = policies.map(evaluationsOf);
     const rules = policies.flatMap((policy) => policy.rules);
@@ -88,13 +91,12 @@ class Trial {
       namespaces: new Classes(rules.map((rule) => rule.namespaces)),
       names: new Classes(rules.flatMap((rule) => rule.resources.map((item) => item.resourceNames))),
     };
-    const written = this.#evaluations.map((evaluations) =>
-      evaluations.rules.map(({ level, omitStages, omitManagedFields }) =>
-        level === 'None' ? level : `${level} ${omitStages} ${omitManagedFields}`,
-      ),
-    );
+    const written = this.#evaluations.map(({ rules: evaluations }) => evaluations.map(rangeOf));
     const emptyNamespace = this.#classes.namespaces.of('');
-    this.#choices = new Choices({ written, emptyNamespace }, this.#budget);
+    this.#choices = new Choices(
+      { written, emptyNamespace, below: below && LEVELS.indexOf(below) },
+      this.#budget,
+    );
     const texts = new Map<string, number>();
     const numberOf = (text: string): number => {
       const number = texts.get(text) ?? texts.size;
@@ -242,4 +244,12 @@ class Trial {
 function untilDecided(list: readonly Candidate[]): readonly Candidate[] {
   const end = list.findIndex(takesAll);
   return end === -1 ? list : list.slice(0, end + 1);
+}
+
+/** What is written at least and at most: without the end of the answer there are no bodies, and of most requests nothing. */
+function rangeOf({ level, omitStages, omitManagedFields }: Evaluation): Written {
+  const high = LEVELS.indexOf(level);
+  if (high === 0) return NOTHING_WRITTEN;
+  const text = `${level} ${omitStages} ${omitManagedFields}`;
+  return omitStages.includes('ResponseComplete') ? { text, low: 0, high: 1 } : { text, low: high, high };
 }

@@ -329,6 +329,16 @@ describe('a comparison of policies that single out many', () => {
     assert.deepEqual(judge(ALL, now), []);
   });
 
+  test('rules without number that all log more are none', () => {
+    const louder = names('', 120).flatMap((name) => [
+      { level: 'Request', users: [`u${name}`] },
+      { level: 'Metadata', namespaces: [`n${name}`] },
+      { level: 'RequestResponse', userGroups: [`g${name}`] },
+    ]);
+    for (const demanded of [undefined, 'metadata', 'minimal'])
+      assert.deepEqual(judge(ALL, textOf(...louder, METADATA), demanded), []);
+  });
+
   test('of many differences, those that are shown are kept, and not all are counted', () => {
     const lines = judge(
       ALL,

@@ -117,7 +117,8 @@ class World implements Stage {
   }
 
   async prepare(resource: string, name: string, change: (object: Stored) => void): Promise<void> {
-    const path = pathOf(resource, name, NAMESPACE);
+    const [, , namespace] = OBJECTS.find(([kind, known]) => kind === resource && known === name) ?? [];
+    const path = pathOf(resource, name, namespace);
     const object = await this.seed.client.request<Stored>('GET', path);
     change(object);
     await this.seed.client.as(IDENTITIES.seedControllerManager).request('PUT', path, object);

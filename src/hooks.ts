@@ -13,7 +13,7 @@ import {
 import { isAuditConfig, validateConfigMap } from './hooks/configmaps.ts';
 import { isApiserverDeployment, mutateDeployment, validateDeployment } from './hooks/deployments.ts';
 import { isClusterNamespace, validateNamespace } from './hooks/namespaces.ts';
-import { isPod, mutatePod, validatePod } from './hooks/pods.ts';
+import { isWriteOfPod, mutatePod, validatePod } from './hooks/pods.ts';
 import { isFluentBitSecret, validateSecret } from './hooks/secrets.ts';
 import { isSeed, validateSeed } from './hooks/seeds.ts';
 import type { Answer, Call, HookDependencies } from './hooks/steps.ts';
@@ -26,7 +26,7 @@ const VALIDATIONS: readonly {
   readonly validate: (call: Call) => Answer;
 }[] = [
   { matches: isApiserverDeployment, validate: validateDeployment },
-  { matches: isPod, validate: validatePod },
+  { matches: isWriteOfPod, validate: validatePod },
   { matches: isCluster, validate: validateCluster },
   { matches: isClusterStatus, validate: validateClusterStatus },
   { matches: isAuditConfig, validate: validateConfigMap },

@@ -8,6 +8,7 @@ import { findUnknownOptions } from './fluentbit-options.ts';
 import { findLosses } from './losses.ts';
 import { LOADER_VARIABLE } from './names.ts';
 import type { Settings } from './settings.ts';
+import { renderPolicy } from './wanted-policy.ts';
 
 /**
  * @param before undefined at creation, which switches nothing off
@@ -31,34 +32,59 @@ export function findLostSettings(
   return lost;
 }
 
-/** Against the preset that is enforced with the Seed's block, else against what the Cluster had. */
+/**
+ * Against what is in force. A preset is: KKP replaces the policy by it. Without one, KKP leaves the policy that is there, which is the one that
+ * it or this software has made, unless a preset was set before or somebody wrote another: these are held to log no less that matters.
+ *
+ * | in the Seed's block | before    | auditing before | compared with                                              |
+ * |---------------------|-----------|-----------------|------------------------------------------------------------|
+ * | a preset            | any       | any             | that preset                                                |
+ * | none                | a preset  | any             | the preset before                                          |
+ * | none                | no preset | on              | what is made where there is no preset: KKP's is `metadata` |
+ * | none                | no preset | off, or created | nothing                                                    |
+ */
 function judgePreset(before: ClusterView | undefined, after: ClusterView, settings: Settings): Reason[] {
   const next = presetOf(after.auditLogging);
   const old = presetOf(before?.auditLogging);
   if (next === '' || next === old) return [];
-  const demanded = settings.policyPreset.by === 'seed' ? settings.policyPreset.value : old;
-  return presetLogsLess(demanded, next)
-    ? [reason('CLUSTER_PRESET_WEAKENED', { before: demanded, after: next })]
-    : [];
+  if (old === '' && settings.policyPreset.by !== 'seed' && !isAudited(before)) return [];
+  const inForce = renderPolicy(settings);
+  if (!logsLessThan(inForce.text, next)) return [];
+  const preset = settings.policyPreset.value;
+  return [
+    reason('CLUSTER_PRESET_WEAKENED', {
+      before: preset || `what holds without one (${inForce.from})`,
+      after: next,
+    }),
+  ];
 }
 
 const presetOf = (block: AuditLoggingSettings | undefined): string =>
   typeof block?.policyPreset === 'string' ? block.policyPreset : '';
 
-const compared = new Map<string, boolean>();
+/** Either makes KKP give the policy to kube-apiserver. */
+const isAudited = (cluster: ClusterView | undefined): boolean =>
+  cluster?.auditLogging?.enabled === true || Boolean(cluster?.auditLogging?.webhookBackend);
 
-/** Whether a preset logs less than another, by evaluating both; false where one of them is none. */
-function presetLogsLess(before: string, after: string): boolean {
-  const [old, next] = [PRESETS.get(before), PRESETS.get(after)];
-  if (old === undefined || next === undefined) return false;
-  const key = `${before} ${after}`;
-  let known = compared.get(key);
+/** By the policy before, which is a preset's or the configuration's: few. */
+const compared = new Map<string, Map<string, boolean>>();
+
+/** Whether a preset logs less than a policy; false where there is no such preset. */
+function logsLessThan(before: string, preset: string): boolean {
+  const text = PRESETS.get(preset);
+  if (text === undefined) return false;
+  let known = compared.get(before);
   if (known === undefined) {
-    const [a, b] = [readPolicy(old).policy, readPolicy(next).policy];
-    known = a !== undefined && b !== undefined && logsLess(a, b).length > 0;
-    compared.set(key, known);
+    known = new Map();
+    compared.set(before, known);
   }
-  return known;
+  let isLess = known.get(preset);
+  if (isLess === undefined) {
+    const [a, b] = [readPolicy(before).policy, readPolicy(text).policy];
+    isLess = a !== undefined && b !== undefined && logsLess(a, b).length > 0;
+    known.set(preset, isLess);
+  }
+  return isLess;
 }
 
 /** What a Cluster's own sidecar loses, would it be rendered by itself. */

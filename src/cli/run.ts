@@ -65,4 +65,5 @@ function inherit(command: Command, program: Command): Command {
 /** Errors whose message says all: what a person gave, or what a cluster answered. */
 const isExpected = (error: unknown): error is Error =>
   error instanceof InputError ||
-  (error instanceof Error && ['KubeError', 'StateError', 'TlsError'].includes(error.name));
+  (error instanceof Error &&
+    ['KubeError', 'StateError', 'TlsError', 'ComparisonTooLarge'].includes(error.name));

@@ -2,30 +2,14 @@
 import { renderFluentBit } from '../audit/fluentbit.ts';
 import * as names from '../audit/names.ts';
 import type { Settings } from '../audit/settings.ts';
+import type { WantedPolicy } from '../audit/wanted-policy.ts';
 import type { JsonObject } from '../kubernetes.ts';
-import { PRESETS } from '../policy/index.ts';
 import { CONTENT_ANNOTATION, hash, hashData, MANAGED_BY_LABEL, MANAGER } from './view.ts';
 
 /** Lets the apiserver's pods reach what the server's configuration lists. */
 export const NETWORK_POLICY = 'kkp-audit-webhook-egress';
 /** KKP's; without it nothing is blocked, and a policy of ours would be the first to block. */
 export const DENY_EGRESS_POLICY = 'default-deny-all-egress';
-
-/** A policy and where it came from, such as "preset metadata". */
-export interface WantedPolicy {
-  readonly text: string;
-  readonly from: string;
-}
-
-/** The policy for a ConfigMap that is missing: the preset, the datacenter's own, or the server's default. */
-export function renderPolicy(settings: Settings): WantedPolicy {
-  const { policy } = settings.options;
-  const preset = settings.policyPreset.value;
-  if (preset === '' && policy.text !== '')
-    return { text: policy.text, from: 'the policy of the configuration' };
-  const name = preset || policy.preset || 'metadata';
-  return { text: PRESETS.get(name) ?? PRESETS.get('metadata') ?? '', from: `preset ${name}` };
-}
 
 const metadata = (name: string, content: string): JsonObject => ({
   name,

@@ -13,6 +13,7 @@ import {
   isDeleted,
   isInClusterNamespace,
   isPlatformWriter,
+  nameOf,
   refuse,
   refuseInvalid,
   withCluster,
@@ -23,7 +24,7 @@ export const isAuditConfig = (request: AdmissionRequest): boolean =>
   request.kind === 'ConfigMap' &&
   request.subResource === '' &&
   isInClusterNamespace(request) &&
-  (request.name || (request.object?.metadata?.name ?? '')) === POLICY_CONFIGMAP;
+  nameOf(request) === POLICY_CONFIGMAP;
 
 export function validateConfigMap(call: Call): Answer {
   const { request } = call;

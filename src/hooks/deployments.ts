@@ -27,14 +27,19 @@ import {
   isInClusterNamespace,
   isPlatformWriter,
   isWrite,
+  nameOf,
   refuse,
   withCluster,
 } from './steps.ts';
 
+/**
+ * Of its subresources, `status` and `scale` leave template and labels as they were; of the annotations that `status` takes along, ours are never
+ * trusted.
+ */
 export const isApiserverDeployment = (request: AdmissionRequest): boolean =>
   request.group === 'apps' &&
   request.kind === 'Deployment' &&
-  request.name === APISERVER &&
+  nameOf(request) === APISERVER &&
   isWrite(request) &&
   isInClusterNamespace(request);
 
@@ -125,4 +130,4 @@ function findRemaining(deployment: Deployment, resolution: Resolution): readonly
 const readOld = (request: AdmissionRequest): Deployment | undefined =>
   request.operation === 'UPDATE' ? readDeployment(request.oldObject()) : undefined;
 
-const subjectOf = ({ namespace, name }: AdmissionRequest): string => `Deployment ${namespace}/${name}`;
+const subjectOf = ({ namespace }: AdmissionRequest): string => `Deployment ${namespace}/${APISERVER}`;

@@ -3,20 +3,30 @@ import { type AdmissionRequest, allow, type Decision } from '../admission.ts';
 import { mayBeEnforced } from '../audit/enforce.ts';
 import { CLUSTER_NAMESPACE_PREFIX, ENFORCED_LABEL } from '../kkp.ts';
 import { type Reason, reason } from '../reasons.ts';
-import { type Answer, admit, type Call, isDeleted, isPlatformWriter, refuse, withCluster } from './steps.ts';
+import {
+  type Answer,
+  admit,
+  type Call,
+  isDeleted,
+  isPlatformWriter,
+  nameOf,
+  refuse,
+  withCluster,
+} from './steps.ts';
 
+/** Also by its subresources: `status` and `finalize` take labels along. */
 export const isClusterNamespace = (request: AdmissionRequest): boolean =>
   request.group === '' &&
   request.kind === 'Namespace' &&
   request.operation === 'UPDATE' &&
-  request.name.startsWith(CLUSTER_NAMESPACE_PREFIX);
+  nameOf(request).startsWith(CLUSTER_NAMESPACE_PREFIX);
 
 export function validateNamespace(call: Call): Answer {
   const { object } = call.request;
   if (object === undefined || isDeleted(object) || isPlatformWriter(call)) return allow();
   const had = call.request.oldObject()?.metadata?.labels?.[ENFORCED_LABEL];
   if (had !== 'true' || object.metadata?.labels?.[ENFORCED_LABEL] === had) return allow();
-  const { name } = call.request;
+  const name = nameOf(call.request);
   return withCluster({ ...call, request: { ...call.request, namespace: name } }, (cluster, resolution) => {
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
     // Where nothing is enforced any more, the label goes as it should.

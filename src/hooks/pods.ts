@@ -24,19 +24,30 @@ import {
   type Call,
   isDeleted,
   isInClusterNamespace,
+  nameOf,
   refuse,
   withCluster,
 } from './steps.ts';
 
-/** Subresources by which the containers of a running pod change; of the others none does more than its status. */
-const SUBRESOURCES = ['', 'ephemeralcontainers', 'resize'];
+/** Subresources by which the containers or the labels of a running pod change. */
+const SUBRESOURCES = ['', 'ephemeralcontainers', 'resize', 'status'];
 
-export const isPod = (request: AdmissionRequest): boolean =>
+const isPod = (request: AdmissionRequest): boolean =>
   request.group === '' &&
   request.kind === 'Pod' &&
   (request.operation === 'CREATE' || request.operation === 'UPDATE') &&
   SUBRESOURCES.includes(request.subResource) &&
   isInClusterNamespace(request);
+
+/** What binds a pod to its node; its labels become the pod's. */
+const isBinding = (request: AdmissionRequest): boolean =>
+  request.group === '' &&
+  request.kind === 'Binding' &&
+  request.operation === 'CREATE' &&
+  isInClusterNamespace(request);
+
+/** By which a pod comes to be, changes or becomes an apiserver. A Binding is judged as a pod without containers: its label would be a lie. */
+export const isWriteOfPod = (request: AdmissionRequest): boolean => isPod(request) || isBinding(request);
 
 const isLabelled = (pod: Pod): boolean => pod.metadata?.labels?.app === APISERVER;
 const isApiserver = (pod: Pod): boolean => isLabelled(pod) || runsApiserver(pod.spec ?? {});
@@ -70,7 +81,7 @@ export function validatePod(call: Call): Answer {
     const ephemeral = findEphemeral(old, pod, resolution);
     const verdict = { attempts: [...attempts, ...replaced, ...ephemeral], notes: [] };
     if (verdict.attempts.length === 0) return admit([], resolution);
-    const subject = `Pod ${request.namespace}/${request.name || `${pod.metadata?.generateName ?? ''}*`}`;
+    const subject = `Pod ${request.namespace}/${nameOf(request) || `${pod.metadata?.generateName ?? ''}*`}`;
     const pass = (notes: readonly Reason[]): Decision => admit(notes, resolution);
     return refuse(call, { subject, cluster, verdict, resolution }, pass);
   });

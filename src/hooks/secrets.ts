@@ -16,11 +16,10 @@ import {
   isDeleted,
   isInClusterNamespace,
   isPlatformWriter,
+  nameOf,
   refuse,
   withCluster,
 } from './steps.ts';
-
-const nameOf = (request: AdmissionRequest): string => request.name || (request.object?.metadata?.name ?? '');
 
 export const isFluentBitSecret = (request: AdmissionRequest): boolean =>
   request.group === '' &&

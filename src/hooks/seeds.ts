@@ -3,7 +3,7 @@ import { type AdmissionRequest, allow } from '../admission.ts';
 import { resolveSettings } from '../audit/settings.ts';
 import { KKP_GROUP, type Seed, type SeedView, viewSeed } from '../kkp.ts';
 import { explainReason, reason } from '../reasons.ts';
-import { type Answer, annotate, type Call, warn } from './steps.ts';
+import { type Answer, annotate, type Call, nameOf, warn } from './steps.ts';
 
 export const isSeed = ({ group, kind, namespace, subResource, operation }: AdmissionRequest): boolean =>
   group === KKP_GROUP &&
@@ -23,7 +23,7 @@ export function validateSeed(call: Call): Answer {
   const note = reason('SEED_ENFORCEMENT_ENDED', { count, datacenters: datacenters.join(', ') });
   if (!request.dryRun) {
     const user = request.userInfo.username;
-    const subject = `Seed ${request.namespace}/${request.name}`;
+    const subject = `Seed ${request.namespace}/${nameOf(request)}`;
     for (const datacenter of datacenters)
       call.recordAttempt?.({
         cluster: undefined,
@@ -40,7 +40,7 @@ export function validateSeed(call: Call): Answer {
     reasons: [note.code],
     auditAnnotations: { ...annotate([note]), attempt: 'permitted' },
     log: {
-      seed: request.name,
+      seed: nameOf(request),
       datacenters,
       clusters: count,
       attempt: 'permitted',
@@ -52,7 +52,8 @@ export function validateSeed(call: Call): Answer {
 /** How many clusters are enforced with the Seed as it was, and no longer with the Seed as it is written, by datacenter. */
 function countFreed(call: Call): ReadonlyMap<string, number> {
   const { request, state, config } = call;
-  const others = state.seeds().filter(({ name }) => name !== request.name);
+  const written = nameOf(request);
+  const others = state.seeds().filter(({ name }) => name !== written);
   const withSeed = (seed: SeedView | undefined): readonly SeedView[] =>
     seed === undefined ? others : [...others, seed];
   const old = request.operation === 'CREATE' ? undefined : request.oldObject();

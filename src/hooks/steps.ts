@@ -60,6 +60,13 @@ export type Answer = Decision | Promise<Decision>;
 export const isInClusterNamespace = ({ namespace }: AdmissionRequest): boolean =>
   namespace.startsWith(CLUSTER_NAMESPACE_PREFIX);
 
+/** The object's name: a request that creates may be without, and one that deletes a collection asks about each object without naming it. */
+export const nameOf = (request: AdmissionRequest): string =>
+  request.name ||
+  (request.object?.metadata?.name ??
+    (request.operation === 'CREATE' ? undefined : request.oldObject()?.metadata?.name) ??
+    '');
+
 export const isWrite = ({ operation, subResource }: AdmissionRequest): boolean =>
   (operation === 'CREATE' || operation === 'UPDATE') && subResource === '';
 

@@ -1,13 +1,10 @@
 /** The verdict on a write of a policy, for whoever stores it: pure, and fast enough for an admission webhook. */
-import {
-  areComparable,
-  comparePolicies,
-  type Difference,
-  representativeFor,
-  writtenLevel,
-} from './compare.ts';
-import { evaluate } from './evaluate.ts';
+
+import { ComparisonTooLarge } from './choices.ts';
+import { type Difference, differenceOf, writtenLevel } from './compare.ts';
+import { type Evaluation, evaluate } from './evaluate.ts';
 import { lint } from './lint.ts';
+import { findOutcomes, type Outcome } from './outcomes.ts';
 import { PRESETS } from './presets.ts';
 import { formatProblem } from './problem.ts';
 import { readPolicy } from './read.ts';
@@ -30,12 +27,14 @@ export interface PolicyVerdict {
   readonly errors: readonly string[];
   /** What is questionable; one line each, worst first. */
   readonly warnings: readonly string[];
-  /** Where enforced: what would be logged less than is demanded; one line each. Empty where errors are not. */
+  /** Where enforced: what would be logged less than is demanded, or that it can't be told; one line each. Empty where errors are not. */
   readonly lessLogged: readonly string[];
 }
 
 /** A person reads no more, and an answer of the API has to end somewhere. */
 const MAX_LINES = 50;
+/** What is beyond is not counted. */
+const MAX_COUNT = 1000;
 
 function atMost(lines: readonly string[]): readonly string[] {
   if (lines.length <= MAX_LINES) return lines;
@@ -70,30 +69,36 @@ export function judgePolicyChange(change: PolicyChange): PolicyVerdict {
   return {
     errors: [],
     warnings: atMost([...read.warnings, ...findings].map(formatProblem)),
-    lessLogged: change.enforced ? atMost(tooLittle(policy, old, change.demandedPreset)) : [],
+    lessLogged: change.enforced ? tooLittle(policy, old, change.demandedPreset) : [],
   };
 }
 
-function tooLittle(policy: Policy, old: Policy | undefined, demandedPreset: string | undefined): string[] {
+function tooLittle(
+  policy: Policy,
+  old: Policy | undefined,
+  demandedPreset: string | undefined,
+): readonly string[] {
   if (demandedPreset !== undefined && demandedPreset !== '') {
     const demanded = readPreset(demandedPreset);
     const policies = old === undefined ? [demanded, policy] : [demanded, policy, old];
-    if (!areComparable(policies)) return [tooLarge(policy)];
-    return comparePolicies(demanded, policy, representativeFor(...policies))
-      .filter(({ change, request, after }) => {
+    return listDifferences(
+      policy,
+      findOutcomes(policies, { below: 'RequestResponse' }),
+      ({ change, request, after }, before) => {
         if (change !== 'less') return false;
         return (
-          old === undefined ||
-          compareLevels(writtenLevel(after, request), writtenLevel(evaluate(old, request), request)) < 0
+          before === undefined ||
+          compareLevels(writtenLevel(after, request), writtenLevel(before, request)) < 0
         );
-      })
-      .map(describeDifference);
+      },
+    );
   }
   if (old !== undefined) {
-    if (!areComparable([old, policy])) return [tooLarge(policy)];
-    return comparePolicies(old, policy)
-      .filter(({ essential, request, after }) => essential && writtenLevel(after, request) === 'None')
-      .map(describeDifference);
+    return listDifferences(
+      policy,
+      findOutcomes([old, policy], { essentialOnly: true, below: 'Metadata' }),
+      ({ request, after }) => writtenLevel(after, request) === 'None',
+    );
   }
   const logsAny = REPRESENTATIVE_REQUESTS.some(
     ({ essential, request }) => essential && writtenLevel(evaluate(policy, request), request) !== 'None',
@@ -101,6 +106,32 @@ function tooLittle(policy: Policy, old: Policy | undefined, demandedPreset: stri
   return logsAny
     ? []
     : ['nothing that matters would be logged: no access to secrets, no exec, no change to RBAC or workloads'];
+}
+
+/**
+ * The differences that count, none of them kept but those that are shown.
+ * @param counts is given what a third policy makes of the request as well
+ */
+function listDifferences(
+  policy: Policy,
+  outcomes: Iterable<Outcome>,
+  counts: (difference: Difference, third: Evaluation | undefined) => boolean,
+): readonly string[] {
+  const lines: string[] = [];
+  let count = 0;
+  try {
+    for (const outcome of outcomes) {
+      const difference = differenceOf(outcome);
+      if (difference === undefined || !counts(difference, outcome.evaluations[2])) continue;
+      count += 1;
+      if (count <= MAX_LINES) lines.push(describeDifference(difference));
+      else if (count > MAX_COUNT) return [...lines, `and more than ${MAX_COUNT - MAX_LINES} more`];
+    }
+  } catch (error) {
+    if (!(error instanceof ComparisonTooLarge)) throw error;
+    return [...lines, tooLarge(policy)];
+  }
+  return count <= MAX_LINES ? lines : [...lines, `and ${count - MAX_LINES} more`];
 }
 
 /** What cannot be compared might hide anything. */

@@ -50,13 +50,60 @@ const cache = new WeakMap<Policy, Compiled>();
 
 /** @param policy must not change afterwards */
 export function evaluate(policy: Policy, request: RequestAttributes): Evaluation {
+  const { rules, otherwise } = compiledOf(policy);
+  for (const rule of rules) if (matches(rule, request)) return rule.evaluation;
+  return otherwise;
+}
+
+function compiledOf(policy: Policy): Compiled {
   let compiled = cache.get(policy);
   if (compiled === undefined) {
     compiled = compile(policy);
     cache.set(policy, compiled);
   }
-  for (const rule of compiled.rules) if (matches(rule, request)) return rule.evaluation;
-  return compiled.otherwise;
+  return compiled;
+}
+
+/** What each rule of a policy makes of a request that it decides, and what becomes of one that none matches. */
+export function evaluationsOf(policy: Policy): {
+  readonly rules: readonly Evaluation[];
+  readonly otherwise: Evaluation;
+} {
+  const { rules, otherwise } = compiledOf(policy);
+  return { rules: rules.map(({ evaluation }) => evaluation), otherwise };
+}
+
+/** A rule that matches a request as far as verb and target go. */
+export interface Taker {
+  /** Its index. */
+  readonly rule: number;
+  /** Indices of the resources that match only with certain names; undefined where the name does not matter. */
+  readonly named: readonly number[] | undefined;
+}
+
+/** The rules that match a request, whatever its user, groups, namespace and name are. */
+export function takersOf(policy: Policy, request: RequestAttributes): readonly Taker[] {
+  const takers: Taker[] = [];
+  compiledOf(policy).rules.forEach((rule, index) => {
+    if (rule.verbs !== undefined && !rule.verbs.has(request.verb)) return;
+    if (rule.target === 'urls' && (request.isResource || !takesPath(rule.urls, request.path))) return;
+    if (rule.target === 'resources' && !request.isResource) return;
+    if (rule.target !== 'resources' || rule.resources.length === 0) {
+      takers.push({ rule: index, named: undefined });
+      return;
+    }
+    const named: number[] = [];
+    for (const [item, resources] of rule.resources.entries()) {
+      if (!matchesKind(resources, request)) continue;
+      if (resources.exact === undefined || resources.names === undefined) {
+        takers.push({ rule: index, named: undefined });
+        return;
+      }
+      named.push(item);
+    }
+    if (named.length > 0) takers.push({ rule: index, named });
+  });
+  return takers;
 }
 
 /** The first field of a rule that keeps it from matching. */
@@ -78,9 +125,7 @@ function mismatchOf(rule: CompiledRule, request: RequestAttributes): Mismatch | 
   if (rule.verbs !== undefined && !rule.verbs.has(request.verb)) return 'verbs';
   if (rule.target === 'anything') return undefined;
   if (rule.target === 'urls') {
-    return !request.isResource && rule.urls.some((url) => matchesUrl(url, request.path))
-      ? undefined
-      : 'nonResourceURLs';
+    return !request.isResource && takesPath(rule.urls, request.path) ? undefined : 'nonResourceURLs';
   }
   if (!request.isResource) return rule.resources.length > 0 ? 'resources' : 'namespaces';
   if (rule.namespaces !== undefined && !rule.namespaces.has(request.namespace)) return 'namespaces';
@@ -96,15 +141,51 @@ function hasAny(set: Matcher, values: readonly string[] | undefined): boolean {
 }
 
 /** `*`, the path itself, or a prefix of it that ends in `*`. */
-export function matchesUrl(url: string, path: string): boolean {
-  return url === '*' || url === path || (url.endsWith('*') && path.startsWith(url.replace(/\*+$/, '')));
+export function takesPath(urls: readonly string[], path: string): boolean {
+  let paths = pathsOf.get(urls);
+  if (paths === undefined) {
+    paths = compilePaths(urls);
+    pathsOf.set(urls, paths);
+  }
+  const { all, exact, prefixes, lengths } = paths;
+  if (all || exact.has(path)) return true;
+  for (const length of lengths) {
+    if (length > path.length) return false;
+    if (prefixes.has(path.slice(0, length))) return true;
+  }
+  return false;
+}
+
+interface Paths {
+  readonly all: boolean;
+  readonly exact: Matcher;
+  readonly prefixes: Matcher;
+  /** Of the prefixes, ascending. */
+  readonly lengths: readonly number[];
+}
+
+/** A rule may have as many paths as fit into it, and be asked about each of them. */
+const pathsOf = new WeakMap<readonly string[], Paths>();
+
+function compilePaths(urls: readonly string[]): Paths {
+  const prefixes = urls.filter((url) => url.endsWith('*')).map((url) => url.replace(/\*+$/, ''));
+  return {
+    all: prefixes.includes(''),
+    exact: new Set(urls),
+    prefixes: new Set(prefixes),
+    lengths: [...new Set(prefixes.map(({ length }) => length))].sort((a, b) => a - b),
+  };
 }
 
 function matchesResources(item: CompiledResources, request: RequestAttributes): boolean {
+  if (!matchesKind(item, request)) return false;
+  return item.exact === undefined || item.names === undefined || item.names.has(request.name);
+}
+
+/** Whatever the name is. */
+function matchesKind(item: CompiledResources, request: RequestAttributes): boolean {
   if (item.group !== request.apiGroup && item.group !== '*') return false;
-  if (item.exact === undefined) return true;
-  if (item.names !== undefined && !item.names.has(request.name)) return false;
-  if (item.any) return true;
+  if (item.exact === undefined || item.any) return true;
   const { resource, subresource } = request;
   if (item.exact.has(subresource === '' ? resource : `${resource}/${subresource}`)) return true;
   if (subresource !== '' && item.subresources?.has(subresource)) return true;

@@ -3,11 +3,13 @@
  * rest is decided by evaluation over the representative requests. docs/policy.md explains every code.
  */
 import { VERBS } from './catalogue.ts';
+import { ComparisonTooLarge } from './choices.ts';
 import type { ProblemCode } from './codes.ts';
-import { areComparable, comparePolicies, writtenLevel } from './compare.ts';
+import { type Difference, differenceOf, writtenLevel } from './compare.ts';
 import { type Data, formatPath, locate } from './data.ts';
 import { evaluate, targetOf } from './evaluate.ts';
 import { ESTIMATE_NODES, NOISE } from './noise.ts';
+import { findOutcomes } from './outcomes.ts';
 import { namedPreset, PRESETS } from './presets.ts';
 import { closest, type Problem, quote } from './problem.ts';
 import { readPolicy } from './read.ts';
@@ -341,18 +343,28 @@ class Linter {
   preset(name: string | undefined): void {
     const text = name === undefined ? undefined : PRESETS.get(name);
     const preset = text === undefined ? undefined : readPolicy(text).policy;
-    if (preset === undefined || !areComparable([preset, this.#policy])) return;
-    const differences = comparePolicies(preset, this.#policy);
-    if (differences.length === 0) return;
-    const less = differences.filter(({ change }) => change === 'less');
-    const [first = differences[0]] = less;
+    if (preset === undefined) return;
+    // Counted and not kept: there may be many.
+    const count = { less: 0, more: 0, other: 0 };
+    let first: Difference | undefined;
+    try {
+      for (const outcome of findOutcomes([preset, this.#policy])) {
+        const difference = differenceOf(outcome);
+        if (difference === undefined) continue;
+        if (first === undefined || (difference.change === 'less' && count.less === 0)) first = difference;
+        count[difference.change] += 1;
+      }
+    } catch (error) {
+      if (error instanceof ComparisonTooLarge) return;
+      throw error;
+    }
     if (first === undefined) return;
-    const extent = less.length === 0 ? 'none of them less' : `${less.length} of them less`;
+    const extent = count.less === 0 ? 'none of them less' : `${count.less} of them less`;
     this.#add(
-      less.length === 0 ? 'note' : 'warning',
+      count.less === 0 ? 'note' : 'warning',
       'differs-from-preset',
       [],
-      `logs ${differences.length} kinds of requests unlike the preset ${name}, ${extent}, such as ${first.title}: ${writtenLevel(first.after, first.request)} instead of ${writtenLevel(first.before, first.request)}`,
+      `logs ${count.less + count.more + count.other} kinds of requests unlike the preset ${name}, ${extent}, such as ${first.title}: ${writtenLevel(first.after, first.request)} instead of ${writtenLevel(first.before, first.request)}`,
     );
   }
 }

@@ -4,7 +4,7 @@
  * value. So a rule is never reached exactly when each of these requests is taken by an earlier rule, and where one is not, that request is
  * the proof.
  */
-import { matchesUrl, targetOf } from './evaluate.ts';
+import { takesPath, targetOf } from './evaluate.ts';
 import type { GroupResources, Policy, PolicyRule, RequestAttributes } from './types.ts';
 
 /** A name that no policy has: NUL cannot stand in one that was read from YAML, and nobody would write this one in JSON. */
@@ -195,7 +195,7 @@ function takesTarget(rule: PolicyRule, target: Target): boolean {
     case 'anything':
       return true;
     case 'urls':
-      return !target.isResource && rule.nonResourceURLs.some((url) => matchesUrl(url, target.path));
+      return !target.isResource && takesPath(rule.nonResourceURLs, target.path);
     case 'resources':
       if (!target.isResource) return false;
       return rule.resources.length === 0 || rule.resources.some((item) => takesResource(item, target));

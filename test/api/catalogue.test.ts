@@ -117,7 +117,8 @@ class World implements Stage {
   }
 
   async prepare(resource: string, name: string, change: (object: Stored) => void): Promise<void> {
-    const path = pathOf(resource, name, NAMESPACE);
+    const [, , namespace] = OBJECTS.find(([kind, known]) => kind === resource && known === name) ?? [];
+    const path = pathOf(resource, name, namespace);
     const object = await this.seed.client.request<Stored>('GET', path);
     change(object);
     await this.seed.client.as(IDENTITIES.seedControllerManager).request('PUT', path, object);
@@ -209,13 +210,21 @@ class World implements Stage {
 async function admitInsider({ client }: ControlPlane): Promise<void> {
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
   const metadata = { name: 'test:insider' };
-  const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete'];
+  const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
   await client.request('POST', `${rbac}/clusterroles`, {
     metadata,
     rules: [
       {
         apiGroups: [''],
-        resources: ['pods', 'pods/ephemeralcontainers', 'pods/resize', 'configmaps', 'secrets'],
+        resources: [
+          'pods',
+          'pods/ephemeralcontainers',
+          'pods/resize',
+          'pods/status',
+          'pods/binding',
+          'configmaps',
+          'secrets',
+        ],
         verbs,
       },
       { apiGroups: ['apps'], resources: ['deployments', 'deployments/scale', 'replicasets'], verbs },

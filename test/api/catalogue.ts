@@ -269,6 +269,16 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
     run: patchCluster({ spec: { auditLogging: { policyPreset: 'metadata' } } }),
   },
   {
+    name: 'Cluster: preset minimal where there is none',
+    codes: ['CLUSTER_PRESET_WEAKENED'],
+    run: async (stage) => {
+      await stage.prepare('clusters.kubermatic.k8c.io', 'bank', ({ spec }) => {
+        spec.auditLogging.policyPreset = '';
+      });
+      return patchCluster({ spec: { auditLogging: { policyPreset: 'minimal' } } })(stage);
+    },
+  },
+  {
     name: 'Cluster: filter grep',
     codes: ['FLUENTBIT_FILTER'],
     run: filter({ Name: 'grep', Match: '*', Exclude: 'log secrets' }),
@@ -390,6 +400,32 @@ const CLUSTER_ATTACKS: readonly AttackRow[] = [
     codes: ['ENFORCED_LABEL_REMOVED'],
     cel: true,
     run: (stage) => stage.kubectl('alice', ['label', 'namespace', NAMESPACE, `${LABEL}-`]),
+  },
+  {
+    name: 'Namespace: the label off, with its status',
+    codes: ['ENFORCED_LABEL_REMOVED'],
+    cel: true,
+    run: (stage) =>
+      stage.kubectl('alice', [
+        'patch',
+        'namespace',
+        NAMESPACE,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
+        JSON.stringify({ metadata: { labels: { [LABEL]: null } } }),
+      ]),
+  },
+  {
+    name: 'Namespace: the label off, as what ends a deletion',
+    codes: ['ENFORCED_LABEL_REMOVED'],
+    cel: true,
+    run: async (stage) => {
+      const stored: Stored = await stage.get('namespaces', NAMESPACE);
+      delete stored.metadata.labels[LABEL];
+      const path = `/api/v1/namespaces/${NAMESPACE}/finalize`;
+      return stage.kubectl('alice', ['replace', '--raw', path, '-f', '-'], stored);
+    },
   },
 ];
 
@@ -905,6 +941,20 @@ const changeRunning = (change: (pod: Stored) => void) => async (stage: Stage) =>
   return stage.kubectl('insider', ['replace', '-f', '-'], running);
 };
 
+const patchPodPart =
+  (name: string, subresource: string, body: object) =>
+  (stage: Stage): Promise<KubectlResult> =>
+    stage.kubectl('insider', [
+      '-n',
+      NAMESPACE,
+      'patch',
+      'pod',
+      name,
+      `--subresource=${subresource}`,
+      '-p',
+      JSON.stringify(body),
+    ]);
+
 const POD_ATTACKS: readonly AttackRow[] = [
   pod(
     'by hand, with the labels, behind a shell',
@@ -975,6 +1025,28 @@ const POD_ATTACKS: readonly AttackRow[] = [
     run: (stage) => stage.kubectl('insider', ['-n', NAMESPACE, 'label', 'pod', 'harmless', 'app=apiserver']),
   },
   {
+    name: 'Pod: becomes an apiserver by a label of its status',
+    cel: true,
+    codes: ['APISERVER_CONTAINER_MISSING'],
+    run: patchPodPart('harmless', 'status', { metadata: { labels: { app: 'apiserver' } } }),
+  },
+  {
+    name: 'Pod: becomes an apiserver by a label of its binding',
+    cel: true,
+    codes: ['APISERVER_CONTAINER_MISSING'],
+    run: (stage) =>
+      stage.kubectl(
+        'insider',
+        ['create', '--raw', `/api/v1/namespaces/${NAMESPACE}/pods/harmless/binding`, '-f', '-'],
+        {
+          apiVersion: 'v1',
+          kind: 'Binding',
+          metadata: { name: 'harmless', labels: { app: 'apiserver' } },
+          target: { kind: 'Node', name: 'somewhere' },
+        },
+      ),
+  },
+  {
     name: 'Pod: a running one gets another sidecar',
     cel: true,
     codes: ['SIDECAR_IMAGE'],
@@ -1025,17 +1097,11 @@ const POD_ATTACKS: readonly AttackRow[] = [
     name: 'Pod: resized to nothing',
     cel: true,
     codes: ['SIDECAR_STARVED'],
-    run: (stage) =>
-      stage.kubectl('insider', [
-        '-n',
-        NAMESPACE,
-        'patch',
-        'pod',
-        RUNNING,
-        '--subresource=resize',
-        '-p',
-        '{"spec":{"containers":[{"name":"audit-logs","resources":{"requests":{"cpu":"1m"},"limits":{"cpu":"1m"}}}]}}',
-      ]),
+    run: patchPodPart(RUNNING, 'resize', {
+      spec: {
+        containers: [{ name: 'audit-logs', resources: { requests: { cpu: '1m' }, limits: { cpu: '1m' } } }],
+      },
+    }),
   },
 ];
 
@@ -1059,6 +1125,15 @@ const patchConfigMap =
 const writePolicy = (text: string, namespace?: string) =>
   patchConfigMap({ data: { 'policy.yaml': text } }, namespace);
 const METADATA = { level: 'Metadata' };
+/** kubectl itself deletes one by one. */
+const deleteCollection =
+  (resource: string, name: string) =>
+  (stage: Stage): Promise<KubectlResult> =>
+    stage.kubectl('insider', [
+      'delete',
+      '--raw',
+      `/api/v1/namespaces/${NAMESPACE}/${resource}?fieldSelector=metadata.name%3D${name}`,
+    ]);
 const UNSTARTABLE = /kube-apiserver would not start/;
 
 const CONFIGMAP_ATTACKS: readonly AttackRow[] = [
@@ -1067,6 +1142,12 @@ const CONFIGMAP_ATTACKS: readonly AttackRow[] = [
     codes: ['POLICY_DELETED'],
     cel: true,
     run: (stage) => stage.kubectl('insider', ['-n', NAMESPACE, 'delete', 'configmap', POLICY]),
+  },
+  {
+    name: 'ConfigMap: deleted as a collection',
+    codes: ['POLICY_DELETED'],
+    cel: true,
+    run: deleteCollection('configmaps', POLICY),
   },
   {
     name: 'ConfigMap: key renamed',
@@ -1120,6 +1201,11 @@ const CONFIGMAP_ATTACKS: readonly AttackRow[] = [
     name: 'ConfigMap: None for one user',
     codes: ['POLICY_LOGS_LESS'],
     run: writePolicy(policy({ level: 'None', users: ['mallory'] }, METADATA)),
+  },
+  {
+    name: 'ConfigMap: None for one user in one namespace',
+    codes: ['POLICY_LOGS_LESS'],
+    run: writePolicy(policy({ level: 'None', users: ['mallory'], namespaces: ['payments'] }, METADATA)),
   },
   {
     name: 'ConfigMap: None for secrets',
@@ -1210,6 +1296,12 @@ const SECRET_ATTACKS: readonly AttackRow[] = [
     codes: ['FLUENTBIT_DELETED'],
     cel: true,
     run: (stage) => stage.kubectl('insider', ['-n', NAMESPACE, 'delete', 'secret', SECRET]),
+  },
+  {
+    name: 'Secret: deleted as a collection',
+    codes: ['FLUENTBIT_DELETED'],
+    cel: true,
+    run: deleteCollection('secrets', SECRET),
   },
   { name: 'Secret: emptied', codes: ['FLUENTBIT_KEY_MISSING'], cel: true, run: writeSecret(null) },
   secret(

@@ -8,7 +8,9 @@ import { resolveSettings } from '../../src/audit/settings.ts';
 import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { type AuditLoggingSettings, viewCluster, viewSeed } from '../../src/kkp.ts';
 import type { KubernetesObject } from '../../src/kubernetes.ts';
+import { PRESETS } from '../../src/policy/index.ts';
 import { explainReason } from '../../src/reasons.ts';
+import { configWith } from '../support/audit-generators.ts';
 import { renderFluentBitConf } from '../support/kkp-objects.ts';
 import { renderCluster, renderSeed } from '../support/seed.ts';
 
@@ -42,7 +44,27 @@ describe('a write of a Cluster', () => {
       ['CLUSTER_PRESET_WEAKENED'],
     ],
     ['a better preset', on({ policyPreset: 'minimal' }), on({ policyPreset: 'recommended' }), []],
-    ['a preset instead of none', on(), on({ policyPreset: 'minimal' }), []],
+    ['a preset instead of none', on(), on({ policyPreset: 'metadata' }), []],
+    ['a better preset instead of none', on({ policyPreset: '' }), on({ policyPreset: 'recommended' }), []],
+    [
+      'a preset that logs less than what KKP makes without one',
+      on(),
+      on({ policyPreset: 'minimal' }),
+      ['CLUSTER_PRESET_WEAKENED'],
+    ],
+    [
+      'the same, where the preset was cleared before',
+      on({ policyPreset: '' }),
+      on({ policyPreset: 'minimal' }),
+      ['CLUSTER_PRESET_WEAKENED'],
+    ],
+    [
+      'the same, where a backend alone makes it audit',
+      { webhookBackend: { auditWebhookConfig: { name: 'a' } } },
+      on({ policyPreset: 'minimal' }),
+      ['CLUSTER_PRESET_WEAKENED'],
+    ],
+    ['any preset, with the switch', { enabled: false }, on({ policyPreset: 'minimal' }), []],
     [
       'no preset any more, which keeps the text',
       on({ policyPreset: 'recommended' }),
@@ -75,6 +97,30 @@ describe('a write of a Cluster', () => {
     ],
   ] as const)
     test(name, () => assert.deepEqual(judge(before, after), expected));
+
+  test('may choose any preset at creation', () => {
+    const seeds = [viewSeed(renderSeed(DATACENTERS) as KubernetesObject)];
+    const after = view(on({ policyPreset: 'minimal' }));
+    assert.deepEqual(judgeCluster(undefined, after, seeds, DEFAULT_CONFIG, 0).attempts, []);
+  });
+
+  test('is held against the policy of the configuration, where there is no preset', () => {
+    const seeds = [viewSeed(renderSeed(DATACENTERS) as KubernetesObject)];
+    const text = PRESETS.get('recommended') ?? '';
+    for (const [policy, preset, expected] of [
+      [{ preset: 'minimal', text: '' }, 'minimal', []],
+      [{ preset: 'recommended', text: '' }, 'metadata', ['preset recommended']],
+      [{ preset: 'minimal', text }, 'metadata', ['the policy of the configuration']],
+      [{ preset: 'minimal', text }, 'recommended', []],
+    ] as const) {
+      const after = view(on({ policyPreset: preset }));
+      const { attempts } = judgeCluster(view(on()), after, seeds, configWith({ policy }), 0);
+      assert.deepEqual(
+        attempts.map(explainReason),
+        expected.map((from) => `policyPreset ${preset} logs less than what holds without one (${from})`),
+      );
+    }
+  });
 
   test("is held against the preset of the Seed's block, where that is enforced", () => {
     const seedBlock = { enabled: true, policyPreset: 'recommended' };

@@ -73,6 +73,10 @@ describe('the backstop', { skip }, () => {
       metadata: { name: 'audit-logs-fluentbit' },
       stringData: { 'fluent-bit.conf': '[INPUT]\n    Name tail\n' },
     });
+    await seed.client.request('POST', SECRETS, {
+      metadata: { name: 'audit-logs-fluentbit-tuned', labels: { group: 'some' } },
+      stringData: { 'fluent-bit.conf': '[INPUT]\n    Name tail\n' },
+    });
     await seed.client.request('PATCH', `${CLUSTERS_PATH}/held`, {
       metadata: { labels: ENFORCED },
       spec: { auditLogging: { enabled: true } },
@@ -147,6 +151,23 @@ describe('the backstop', { skip }, () => {
     const label = { metadata: { labels: { app: 'apiserver' } } };
     const labelled = await seed.client.as(IDENTITIES.alice).send('PATCH', `${pods}/other${DRY_RUN}`, label);
     assert.equal(labelled.status, 403, 'a pod does not become the apiserver by a label');
+    const status = (body: object, as: Identity = IDENTITIES.alice) =>
+      seed.client.as(as).send('PATCH', `${pods}/other/status${DRY_RUN}`, body);
+    assert.equal((await status(label)).status, 403, 'nor by a label of its status');
+    assert.equal((await status({ status: { message: 'x' }, metadata: { labels: { a: 'b' } } })).status, 200);
+    const bind = (path: string, labels: object) =>
+      seed.client.as(IDENTITIES.alice).send('POST', path + DRY_RUN, {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { name: 'other', labels },
+        target: { kind: 'Node', name: 'some' },
+      });
+    for (const path of [`${pods}/other/binding`, `/api/v1/namespaces/${NAMESPACE}/bindings`]) {
+      const { status: refused, body } = await bind(path, { app: 'apiserver' });
+      assert.equal(refused, 403, 'nor by a label of its binding');
+      assert.match(String(body.message), /APISERVER_COMMAND_UNKNOWN/);
+      assert.equal((await bind(path, { zone: 'a' })).status, 201);
+    }
     const bare = await seed.client
       .as(IDENTITIES.alice)
       .send('PATCH', `${pods}/other/ephemeralcontainers${DRY_RUN}`, debug, {
@@ -250,6 +271,18 @@ describe('the backstop', { skip }, () => {
     ['another name for people', held, { spec: { humanReadableName: 'renamed' } }, false],
     ['a pause', held, { spec: { pause: true } }, false],
     ['the label off the namespace', namespace, { metadata: { labels: { [LABEL]: null } } }, true],
+    [
+      'the label off the namespace, with its status',
+      `${namespace}/status`,
+      { metadata: { labels: { [LABEL]: null } } },
+      true,
+    ],
+    [
+      'a condition of the namespace',
+      `${namespace}/status`,
+      { status: { conditions: [{ type: 'A', status: 'True' }] } },
+      false,
+    ],
     ['another label of the namespace', namespace, { metadata: { labels: { team: 'a' } } }, false],
     ['an empty policy', `${CONFIGMAPS}/audit-config`, { data: { 'policy.yaml': ' ' } }, true],
     [
@@ -271,6 +304,12 @@ describe('the backstop', { skip }, () => {
       { data: { 'fluent-bit.conf': '' } },
       true,
     ],
+    [
+      "an empty configuration of the sidecar's in pods",
+      `${SECRETS}/audit-logs-fluentbit-tuned`,
+      { data: { 'fluent-bit.conf': '' } },
+      true,
+    ],
     ['another Secret', `${SECRETS}/ca`, { data: null }, false],
   ] as const)
     test(`${what}: ${isAttempt ? 'only by an operator or the platform' : 'by anybody'}`, async () => {
@@ -287,6 +326,27 @@ describe('the backstop', { skip }, () => {
       assert.equal((await remove(IDENTITIES.alice)).status, 403, path);
       assert.equal((await remove(IDENTITIES.auditOperator)).status, 200, path);
     }
+    // A request about a collection names none of them.
+    for (const path of [
+      CONFIGMAPS,
+      SECRETS,
+      `${SECRETS}?labelSelector=group%3Dsome`,
+      `${CONFIGMAPS}?fieldSelector=metadata.name%3Daudit-config`,
+    ]) {
+      const url = path + (path.includes('?') ? DRY_RUN.replace('?', '&') : DRY_RUN);
+      const remove = (identity: Identity) => seed.client.as(identity).send('DELETE', url);
+      const { status, body } = await remove(IDENTITIES.alice);
+      assert.equal(status, 403, path);
+      assert.match(String(body.message), /is deleted \[(POLICY|FLUENTBIT)_DELETED\]/);
+      assert.equal((await remove(IDENTITIES.auditOperator)).status, 200, path);
+    }
+    const others = `${CONFIGMAPS}?fieldSelector=metadata.name%3Dother${DRY_RUN.replace('?', '&')}`;
+    assert.equal((await seed.client.as(IDENTITIES.alice).send('DELETE', others)).status, 200);
+    const finalized = await seed.client.as(IDENTITIES.alice).send('PUT', `${namespace}/finalize${DRY_RUN}`, {
+      metadata: { name: NAMESPACE },
+      spec: { finalizers: ['kubernetes'] },
+    });
+    assert.equal(finalized.status, 403, 'the label of the namespace, as what ends its deletion');
     // Without kube-controller-manager the namespace stays in that state.
     await seed.client.request('DELETE', namespace);
     for (const path of [`${CONFIGMAPS}/audit-config`, `${SECRETS}/audit-logs-fluentbit`])

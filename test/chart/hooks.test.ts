@@ -40,6 +40,14 @@ const pod = (labels: Record<string, string>, image = 'x'): JsonObject => ({
   spec: { containers: [{ name: 'x', image }] },
 });
 
+const READY: JsonObject = { status: { conditions: [{ type: 'Ready', status: 'True' }] } };
+const binding = (labels: Record<string, string>): JsonObject => ({
+  apiVersion: 'v1',
+  kind: 'Binding',
+  metadata: { name: 'quiet', labels },
+  target: { kind: 'Node', name: 'some' },
+});
+
 /** Who is asked first, '' for nobody: a mutating hook before a validating one. */
 const CASES: readonly (readonly [
   what: string,
@@ -111,6 +119,18 @@ const CASES: readonly (readonly [
     'PATCH',
     `${NAMESPACE}/configmaps/audit-config`,
     { metadata: { labels: { a: 'b' } } },
+    '',
+  ],
+  ['a pod without its label, when it runs', KKP, 'PATCH', `${NAMESPACE}/pods/quiet/status`, READY, ''],
+  ['an apiserver pod, when it runs', KKP, 'PATCH', `${NAMESPACE}/pods/apiserver-1/status`, READY, ''],
+  ['a pod that gets its node', KKP, 'POST', `${NAMESPACE}/pods/quiet/binding`, binding({ zone: 'a' }), ''],
+  ['other ConfigMaps deleted', PERSON, 'DELETE', `${NAMESPACE}/configmaps?labelSelector=a`, undefined, ''],
+  [
+    'the status of the namespace',
+    PERSON,
+    'PATCH',
+    `${NAMESPACE}/status`,
+    { status: { conditions: [{ type: 'A', status: 'True' }] } },
     '',
   ],
   [
@@ -251,6 +271,43 @@ const CASES: readonly (readonly [
     undefined,
     'validate-configmaps',
   ],
+  ['all ConfigMaps deleted', PERSON, 'DELETE', `${NAMESPACE}/configmaps`, undefined, 'validate-configmaps'],
+  ['all Secrets deleted', PERSON, 'DELETE', `${NAMESPACE}/secrets`, undefined, 'validate-secrets'],
+  [
+    'the label of an apiserver, with the status of a pod',
+    PERSON,
+    'PATCH',
+    `${NAMESPACE}/pods/quiet/status`,
+    { metadata: { labels: { app: 'apiserver' } } },
+    'validate-pods',
+  ],
+  ...[`${NAMESPACE}/pods/quiet/binding`, `${NAMESPACE}/bindings`].map(
+    (path) =>
+      [
+        `the label of an apiserver, with the node of a pod (${path})`,
+        PERSON,
+        'POST',
+        path,
+        binding({ app: 'apiserver' }),
+        'validate-pods',
+      ] as const,
+  ),
+  [
+    'the label of the namespace, with its status',
+    PERSON,
+    'PATCH',
+    `${NAMESPACE}/status`,
+    { metadata: { labels: { [LABEL]: null } } },
+    'validate-namespaces',
+  ],
+  [
+    'the label of the namespace, as what ends its deletion',
+    PERSON,
+    'PUT',
+    `${NAMESPACE}/finalize`,
+    { metadata: { name: 'cluster-some' }, spec: { finalizers: ['kubernetes'] } },
+    'validate-namespaces',
+  ],
   [
     'a probe of our own',
     SELF,
@@ -264,7 +321,7 @@ const CASES: readonly (readonly [
     PERSON,
     'POST',
     `${NAMESPACE}/secrets`,
-    { metadata: { name: 'audit-logs-fluentbit' } },
+    { metadata: { name: 'audit-logs-fluentbit-tuned' } },
     'validate-secrets',
   ],
   [
@@ -302,7 +359,12 @@ describe('kube-apiserver', { skip }, () => {
     const contentType = isOwnKind ? 'application/merge-patch+json' : 'application/strategic-merge-patch+json';
     return seed.client
       .as(as)
-      .send(method, `${path}?dryRun=All`, body, method === 'PATCH' ? { contentType } : {});
+      .send(
+        method,
+        `${path}${path.includes('?') ? '&' : '?'}dryRun=All`,
+        body,
+        method === 'PATCH' ? { contentType } : {},
+      );
   };
 
   before(async () => {
@@ -316,6 +378,12 @@ describe('kube-apiserver', { skip }, () => {
     });
     await seed.client.request('PATCH', NAMESPACE, { metadata: { labels: { [LABEL]: 'true' } } });
     await seed.client.request('POST', DEPLOYMENT.replace(/\/apiserver$/, ''), renderKkp({ cluster: 'some' }));
+    await seed.client.request('POST', `${NAMESPACE}/secrets`, { metadata: { name: 'audit-logs-fluentbit' } });
+    for (const [name, labels] of [
+      ['quiet', {}],
+      ['apiserver-1', { app: 'apiserver' }],
+    ] as const)
+      await seed.client.request('POST', `${NAMESPACE}/pods`, { ...pod(labels), metadata: { name, labels } });
     // Every write that a hook is asked about fails, and says by which.
     await registerChart(seed.client, 'webhooks', { url: NOWHERE, failurePolicy: 'Fail' });
     await until('the hooks to be in force', async () => {

@@ -286,6 +286,9 @@ test('policy diff', async () => {
     'less',
   );
   assert.equal((await run(['diff', good, bad])).code, 2);
+  const rules = Array.from({ length: 20_000 }, (_, k) => ({ level: 'None', users: [`u${k}`] }));
+  const large = file('large.json', JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', rules }));
+  await assert.rejects(run(['diff', 'preset:metadata', large]), { name: 'ComparisonTooLarge' });
 });
 
 describe('policy replay', () => {

@@ -53,7 +53,7 @@ describe('ConfigMap audit-config', () => {
   const judge = (next: KubernetesObject | undefined, old?: KubernetesObject, fields = {}) =>
     ask(hooks.validate, requestOf(next, old, fields));
 
-  for (const [name, next, old, allowed, code] of [
+  for (const [name, next, old, allowed, code, fields] of [
     ['created with a good policy', GOOD, undefined, true, ''],
     ['created with None', NONE, undefined, false, 'POLICY_LOGS_LESS'],
     ['created empty', configMap(undefined), undefined, false, 'POLICY_KEY_MISSING'],
@@ -70,6 +70,15 @@ describe('ConfigMap audit-config', () => {
     ['a good one frozen', { ...GOOD, immutable: true } as KubernetesObject, GOOD, true, ''],
     ['deleted', undefined, GOOD, false, 'POLICY_DELETED'],
     ['another one deleted', undefined, object('ConfigMap', 'ca-bundle', {}), true, ''],
+    ['deleted with a collection, which names none', undefined, GOOD, false, 'POLICY_DELETED', { name: '' }],
+    [
+      'another one deleted with a collection',
+      undefined,
+      object('ConfigMap', 'ca-bundle', {}),
+      true,
+      '',
+      { name: '' },
+    ],
     ['where nothing is enforced: deleted', undefined, configMap({}, {}, 'cluster-shop'), true, ''],
     [
       'where nothing is enforced: invalid',
@@ -78,9 +87,16 @@ describe('ConfigMap audit-config', () => {
       false,
       'POLICY_INVALID',
     ],
-  ] as const)
+  ] as readonly (readonly [
+    name: string,
+    next: KubernetesObject | undefined,
+    old: KubernetesObject | undefined,
+    allowed: boolean,
+    code: string,
+    fields?: { readonly name: string },
+  ])[])
     test(name, async () => {
-      const decision = await judge(next, old);
+      const decision = await judge(next, old, fields);
       assert.equal(decision.allowed, allowed, decision.message);
       if (code !== '') assert.ok(codesOf(decision).includes(code), String(decision.reasons));
     });
@@ -150,6 +166,16 @@ describe('the Secrets of the sidecar', () => {
     assert.deepEqual(codesOf(await ask(hooks.validate, requestOf(undefined, tuned))), ['FLUENTBIT_DELETED']);
   });
 
+  test('are guarded in a collection, whose requests name none', async () => {
+    for (const held of [fine, secret('', 'audit-logs-fluentbit-tuned')]) {
+      const decision = await ask(hooks.validate, requestOf(undefined, held, { name: '' }));
+      assert.deepEqual(codesOf(decision), ['FLUENTBIT_DELETED']);
+      assert.match(decision.message, new RegExp(`Secret cluster-bank/${held.metadata?.name}:`));
+    }
+    const other = await ask(hooks.validate, requestOf(undefined, secret('', 'ca'), { name: '' }));
+    assert.equal(other.allowed, true);
+  });
+
   test('data of any shape is judged without an exception', async () => {
     await fc.assert(
       fc.asyncProperty(fc.anything({ withBigInt: false }), async (data) => {
@@ -186,8 +212,11 @@ describe('the namespace of a cluster', () => {
       ['cluster-shop', true],
       ['default', true],
     ] as const) {
-      const request = requestOf(namespace(name, {}), namespace(name, { labels }), { namespace: name });
-      assert.equal((await ask(hooks.validate, request)).allowed, allowed, name);
+      for (const subResource of ['', 'status', 'finalize']) {
+        const fields = { namespace: name, subResource };
+        const request = requestOf(namespace(name, {}), namespace(name, { labels }), fields);
+        assert.equal((await ask(hooks.validate, request)).allowed, allowed, `${name} ${subResource}`);
+      }
     }
   });
 });
@@ -215,6 +244,50 @@ describe('a Deployment that lacks something', () => {
       requestOf(withArgs('--audit-log-maxage=0'), withArgs('--audit-log-maxage=0')),
     );
     assert.equal(same.allowed, true);
+  });
+});
+
+describe('a pod that runs', () => {
+  const { hooks } = world();
+  const pod = (labels: object) =>
+    ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'quiet', namespace: 'cluster-bank', labels },
+      spec: { containers: [{ name: 'x', image: 'x' }] },
+    }) as unknown as KubernetesObject;
+
+  test('does not become the apiserver by a label, whatever the label comes with', async () => {
+    for (const subResource of ['', 'status']) {
+      const write = (labels: object) =>
+        ask(hooks.validate, requestOf(pod(labels), pod({ a: 'b' }), { subResource }));
+      assert.deepEqual(codesOf(await write({ app: 'apiserver' })), ['APISERVER_CONTAINER_MISSING']);
+      assert.equal((await write({ app: 'other' })).allowed, true);
+    }
+    for (const [resource, subResource] of [
+      ['pods', 'binding'],
+      ['bindings', ''],
+    ] as const) {
+      const bind = (labels: object) => {
+        const metadata = { name: 'quiet', namespace: 'cluster-bank', labels };
+        const binding = { apiVersion: 'v1', kind: 'Binding', metadata, target: { kind: 'Node', name: 'n' } };
+        return ask(
+          hooks.validate,
+          requestOf(binding as KubernetesObject, undefined, { resource, subResource }),
+        );
+      };
+      const refused = await bind({ app: 'apiserver' });
+      assert.deepEqual(codesOf(refused), ['APISERVER_CONTAINER_MISSING']);
+      assert.match(refused.message, /Pod cluster-bank\/quiet:/);
+      assert.equal((await bind({ zone: 'a' })).allowed, true);
+    }
+  });
+
+  test('has a status, which is nothing to judge, even where the pod lacks something', async () => {
+    const lacking = pod({ app: 'apiserver' });
+    const ready = { ...lacking, status: { phase: 'Running' } } as KubernetesObject;
+    const decision = await ask(hooks.validate, requestOf(ready, lacking, { subResource: 'status' }));
+    assert.equal(decision.allowed, true);
   });
 });
 
@@ -298,17 +371,19 @@ describe('on record', () => {
 });
 
 describe('Seeds', () => {
-  const judge = async (next: object | undefined, old: object | undefined) => {
+  const judge = async (next: object | undefined, old: object | undefined, fields: object = {}) => {
     const { hooks, attempts } = world();
-    const decision = await ask(hooks.validate, requestOf(next as KubernetesObject, old as KubernetesObject));
+    const request = requestOf(next as KubernetesObject, old as KubernetesObject, fields);
+    const decision = await ask(hooks.validate, request);
     return { decision, attempts };
   };
   const off = renderSeed({ enforcing: {}, free: {} });
 
-  for (const [name, next, old, freed] of [
+  for (const [name, next, old, freed, fields] of [
     ['enforcement switched off', off, SEED, /no longer enforced for 1 clusters \(datacenters enforcing\)/],
     ['the datacenter removed', renderSeed({ free: {} }), SEED, /for 1 clusters/],
     ['the Seed deleted', undefined, SEED, /for 1 clusters/],
+    ['the Seed deleted with a collection', undefined, SEED, /for 1 clusters/, { name: '' }],
     [
       'a second Seed with the same datacenter',
       renderSeed({ enforcing: {} }, undefined, 'other'),
@@ -317,9 +392,9 @@ describe('Seeds', () => {
     ],
     ['enforcement switched on', SEED, off, undefined],
     ['something else', { ...SEED, metadata: { ...SEED.metadata, labels: { a: 'b' } } }, SEED, undefined],
-  ] as const)
+  ] as readonly (readonly [string, object | undefined, object | undefined, RegExp | undefined, object?])[])
     test(name, async () => {
-      const { decision, attempts } = await judge(next, old);
+      const { decision, attempts } = await judge(next, old, fields);
       assert.equal(decision.allowed, true);
       if (freed === undefined) assert.deepEqual([decision.warnings, attempts], [[], []]);
       else {

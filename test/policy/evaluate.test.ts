@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { takesPath } from '../../src/policy/evaluate.ts';
 import {
   evaluate,
   mismatch,
@@ -136,4 +138,18 @@ test('names of prototypes are names like any other', () => {
   assert.equal(evaluate(policy, request).level, 'Metadata');
   assert.equal(evaluate(policy, { ...request, resource: 'valueOf' }).level, 'None');
   assert.equal(evaluate(policy, { ...request, verb: 'hasOwnProperty' }).level, 'None');
+});
+
+test('a path is looked up as it would be compared with one after the other', () => {
+  const part = fc.constantFrom('/', 'a', 'b', 'ab', 'healthz');
+  const path = fc.array(part, { maxLength: 4 }).map((parts) => parts.join(''));
+  const url = fc.tuple(path, fc.constantFrom('', '*', '**')).map((parts) => parts.join(''));
+  fc.assert(
+    fc.property(fc.array(url, { maxLength: 4 }), path, (urls, given) => {
+      const expected = urls.some(
+        (one) => one === given || (one.endsWith('*') && given.startsWith(one.replace(/\*+$/, ''))),
+      );
+      assert.equal(takesPath(urls, given), expected);
+    }),
+  );
 });

@@ -12,7 +12,7 @@ export const CLUSTERS_PATH = '/apis/kubermatic.k8c.io/v1/clusters';
 export const SEEDS_PATH = '/apis/kubermatic.k8c.io/v1/namespaces/kubermatic/seeds';
 
 const READ = ['get', 'list', 'watch'];
-const WRITE = ['create', 'update', 'patch', 'delete'];
+const WRITE = ['create', 'update', 'patch', 'delete', 'deletecollection'];
 
 /**
  * What each identity may do. The verbs of people are spelled out: `*` would contain the operators' own.

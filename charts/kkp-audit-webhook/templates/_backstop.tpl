@@ -115,7 +115,7 @@ audit logging of this cluster is enforced; only those who may disable-audit-logg
   message: 'the limits of the sidecar audit-logs are too small [SIDECAR_STARVED]: {{ $why }}'
   reason: Forbidden
 - expression: >-
-    !object.spec.?ephemeralContainers.orValue([]).exists(c, oldObject == null || !oldObject.spec.?ephemeralContainers.orValue([]).exists(o, o.name == c.name))
+    !object.?spec.?ephemeralContainers.orValue([]).exists(c, oldObject == null || !oldObject.spec.?ephemeralContainers.orValue([]).exists(o, o.name == c.name))
     || variables.mayDisable
   message: 'a container is put into a running apiserver, whose files and processes it sees [EPHEMERAL_CONTAINER]: {{ $why }}'
   reason: Forbidden

@@ -59,6 +59,15 @@ and reinvocationPolicy. An entry with failurePolicy Fail holds only for what car
     {{- end }}
 {{- end }}
 
+{{/*
+CEL: the object has one of some names. A request that deletes a collection asks about each object without naming it. Argument: CEL of the names.
+*/}}
+{{- define "kkp-audit-webhook.cel.isNamed" -}}
+request.?name.orValue('') in [{{ . }}]
+|| object != null && object.metadata.?name.orValue('') in [{{ . }}]
+|| oldObject != null && oldObject.metadata.?name.orValue('') in [{{ . }}]
+{{- end }}
+
 {{/* CEL: the request is in the namespace of a user cluster. */}}
 {{- define "kkp-audit-webhook.cel.inClusterNamespace" -}}
 has(request.namespace) && request.namespace.startsWith('cluster-')
@@ -111,6 +120,26 @@ oldObject == null
 || {{ include "kkp-audit-webhook.cel.specChanged" (dict "new" "object.spec.template.spec" "old" "oldObject.spec.template.spec") | trim }}
 {{- end }}
 
+{{/*
+CEL: a write of a pod that takes labels along and no containers: its status, and what binds it to its node. These are many, and nearly none
+changes a label, so that nothing else is looked at.
+*/}}
+{{- define "kkp-audit-webhook.cel.isOfLabels" -}}
+request.kind.kind == 'Binding' || request.?subResource.orValue('') == 'status'
+{{- end }}
+
+{{- define "kkp-audit-webhook.cel.writesApiserver" -}}
+({{ include "kkp-audit-webhook.cel.isOfLabels" . }})
+? object.metadata.?labels[?'app'].orValue('') == 'apiserver'
+: ({{ include "kkp-audit-webhook.cel.isApiserver" "object" }})
+{{- end }}
+
+{{- define "kkp-audit-webhook.cel.podWritten" -}}
+({{ include "kkp-audit-webhook.cel.isOfLabels" . }})
+? oldObject == null || object.metadata.?labels[?'app'] != oldObject.metadata.?labels[?'app']
+: ({{ include "kkp-audit-webhook.cel.podChanged" . }})
+{{- end }}
+
 {{- define "kkp-audit-webhook.cel.podChanged" -}}
 oldObject == null
 || object.metadata.?labels[?'app'] != oldObject.metadata.?labels[?'app']
@@ -160,11 +189,22 @@ c.?image.orValue('').matches('(^|/)kube-apiserver(-[a-z0-9]+)?(:[^:/@]*)?(@.*)?$
   scope: {{ .scope | default "Namespaced" }}
 {{- end }}
 
-{{/* Writes by which a pod comes to be, or its containers change. */}}
+{{/* Writes by which a pod comes to be, or its containers or labels change. */}}
 {{- define "kkp-audit-webhook.podRules" -}}
 {{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods" "operations" (list "CREATE" "UPDATE")) }}
 {{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/ephemeralcontainers" "operations" (list "UPDATE")) }}
 {{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/resize" "operations" (list "UPDATE")) }}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/status" "operations" (list "UPDATE")) }}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "pods/binding" "operations" (list "CREATE")) }}
+{{ include "kkp-audit-webhook.rule" (dict "group" "" "resource" "bindings" "operations" (list "CREATE")) }}
+{{- end }}
+
+{{/* Writes by which the labels of a namespace change. */}}
+{{- define "kkp-audit-webhook.namespaceRules" -}}
+{{- range $i, $resource := list "namespaces" "namespaces/status" "namespaces/finalize" }}
+{{- if $i }}{{ "\n" }}{{ end }}
+{{- include "kkp-audit-webhook.rule" (dict "group" "" "resource" $resource "operations" (list "UPDATE") "scope" "Cluster") }}
+{{- end }}
 {{- end }}
 
 {{/* Mutating entries. Arguments: root, failurePolicy. */}}
@@ -222,23 +262,23 @@ Pods never wait for this server where the backstop judges them inside kube-apise
 {{- if include "kkp-audit-webhook.hooks.asksAboutPods" . }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-pods" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.podRules" $root)
-  "conditions" (list $inCluster $isAlive (list "is-an-apiserver" (include "kkp-audit-webhook.cel.isApiserver" "object"))
-    (list "audit-relevant-change" (include "kkp-audit-webhook.cel.podChanged" $root)))) }}
+  "conditions" (list $inCluster $isAlive (list "is-an-apiserver" (include "kkp-audit-webhook.cel.writesApiserver" $root))
+    (list "audit-relevant-change" (include "kkp-audit-webhook.cel.podWritten" $root)))) }}
 {{- end }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-configmaps" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "configmaps" "operations" (list "CREATE" "UPDATE" "DELETE")))
   "conditions" (list $inCluster
-    (list "is-the-audit-policy" "request.?name.orValue('') == 'audit-config' || (object != null && object.metadata.?name.orValue('') == 'audit-config')")
+    (list "is-the-audit-policy" (include "kkp-audit-webhook.cel.isNamed" "'audit-config'"))
     (list "not-by-the-platform-unless-it-probes" (printf "!(%s)\n|| request.?dryRun.orValue(false) && object != null && object.metadata.?labels[?'audit.kubermatic.k8c.io/probe'].hasValue()" (include "kkp-audit-webhook.cel.isPlatform" $root)))
     (list "audit-relevant-change" "object == null || oldObject == null || object.?data != oldObject.?data || object.?binaryData != oldObject.?binaryData || object.?immutable != oldObject.?immutable"))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-secrets" "path" "/validate" "failurePolicy" $policy
   "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "secrets" "operations" (list "CREATE" "UPDATE" "DELETE")))
   "conditions" (list $inCluster
-    (list "is-the-sidecars-configuration" "request.?name.orValue('') in ['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned'] || (object != null && object.metadata.?name.orValue('') in ['audit-logs-fluentbit', 'audit-logs-fluentbit-tuned'])")
+    (list "is-the-sidecars-configuration" (include "kkp-audit-webhook.cel.isNamed" "'audit-logs-fluentbit', 'audit-logs-fluentbit-tuned'"))
     $notPlatform
     (list "audit-relevant-change" "object == null || oldObject == null || object.?data != oldObject.?data || object.?immutable != oldObject.?immutable"))) }}
 {{ include "kkp-audit-webhook.hook" (dict "root" $root "name" "validate-namespaces" "path" "/validate" "failurePolicy" $policy "isClusterScoped" true
-  "rules" (include "kkp-audit-webhook.rule" (dict "group" "" "resource" "namespaces" "operations" (list "UPDATE") "scope" "Cluster"))
+  "rules" (include "kkp-audit-webhook.namespaceRules" $root)
   "conditions" (list
     (list "is-a-cluster-namespace" "object.metadata.name.startsWith('cluster-')")
     $notPlatform $isAlive

@@ -9,9 +9,10 @@
  * | something else  | yes           | replaced, in its turn, unless it is immutable or its owner put it back             |
  */
 import * as names from '../../../audit/names.ts';
+import { renderPolicy } from '../../../audit/wanted-policy.ts';
 import { resourcePath } from '../../../kubernetes.ts';
 import { PRESETS } from '../../../policy/index.ts';
-import { policyConfigMap, renderPolicy } from '../../objects.ts';
+import { policyConfigMap } from '../../objects.ts';
 import { meaningOf, REPLACED_ANNOTATION } from '../../view.ts';
 import type { Action } from '../action.ts';
 import type { Finding } from '../drift.ts';

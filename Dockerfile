@@ -23,6 +23,7 @@ ENV NODE_ENV=production
 WORKDIR /app
 USER 65532:65532
 EXPOSE 8443 8080
-# What a request leaves behind is thrown away sooner: a third less memory, at the same speed.
-ENTRYPOINT ["/usr/local/bin/node", "--max-semi-space-size=8", "/app/dist/main.js"]
+# What a request leaves behind is thrown away sooner: a third less memory, at the same speed. And while the heap is small, V8 does not look through all
+# of it after each handful of requests, which then wait for milliseconds.
+ENTRYPOINT ["/usr/local/bin/node", "--heap-growing-percent=200", "--max-semi-space-size=8", "/app/dist/main.js"]
 CMD ["serve", "--host=0.0.0.0", "--ops-host=0.0.0.0"]

@@ -51,6 +51,7 @@ describe('the image', { skip }, () => {
     assert.equal(image.config.User, '65532:65532');
     assert.deepEqual(image.config.Entrypoint, [
       '/usr/local/bin/node',
+      '--heap-growing-percent=200',
       '--max-semi-space-size=8',
       '/app/dist/main.js',
     ]);

@@ -59,7 +59,7 @@ export async function startFaultWorld(): Promise<FaultWorld> {
   // Without the backstop, which would do the hooks' work in their place, and hide what they miss.
   const installation = await install(seed, {
     apply: ({ kind }) => kind?.endsWith('WebhookConfiguration') ?? false,
-    program: ['--max-semi-space-size=8', join(dist, 'main.js')],
+    program: ['--heap-growing-percent=200', '--max-semi-space-size=8', join(dist, 'main.js')],
     probeIntervalMs: PROBE_INTERVAL_MS,
   });
   const start = async (options: LaunchOptions = {}): Promise<Replica> => {

@@ -5,6 +5,7 @@ import { build } from '../scripts/build.ts';
 import { HOOK_PATHS } from '../src/server.ts';
 import { type Child, startChild } from '../test/support/children.ts';
 import { freePort } from '../test/support/controlplane.ts';
+import { imageEntrypoint } from '../test/support/image-entrypoint.ts';
 import type { Command, Log, PeerInputs } from './command.ts';
 import { onServerCore } from './machine.ts';
 import type { Operation } from './payload.ts';
@@ -40,7 +41,8 @@ export const SERVERS = {
     prepare: () => build(DIST),
     command: async (setup, port) => ({
       argv: [
-        ...imageEntrypoint(),
+        process.execPath,
+        ...imageEntrypoint(DIST),
         'serve',
         `--state=${setup.stateFolder}`,
         `--tls-cert=${join(setup.certDir, 'tls.crt')}`,
@@ -123,13 +125,6 @@ export async function startServer(
         throw new Error(`${id}: ${error.message}; the end of its log:\n${child.logTail()}`, { cause: error });
       }),
   };
-}
-
-/** As the Dockerfile has it, flags of Node included, with this machine's paths. */
-function imageEntrypoint(): string[] {
-  const dockerfile = readFileSync(here('../Dockerfile'), 'utf8');
-  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '') as string[];
-  return [process.execPath, ...args.map((arg) => arg.replace(/^\/app\/dist\//, `${DIST}/`))];
 }
 
 function needed(inputs: PeerInputs | undefined): PeerInputs {

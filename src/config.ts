@@ -114,15 +114,15 @@ const DATACENTER_SCHEMA = object({
   }),
   input: object({ bufferChunkSize: size, bufferMaxSize: size, skipLongLines: flag, readFromHead: flag }),
   retention: object({
-    maxAgeDays: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxAgeDays },
-    maxBackups: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxBackups },
-    maxSizeMegabytes: { type: 'integer', minimum: 1, maximum: RETENTION_MAXIMUMS.maxSizeMegabytes },
+    maxAgeDays: { ...positive, maximum: RETENTION_MAXIMUMS.maxAgeDays },
+    maxBackups: { ...positive, maximum: RETENTION_MAXIMUMS.maxBackups },
+    maxSizeMegabytes: { ...positive, maximum: RETENTION_MAXIMUMS.maxSizeMegabytes },
   }),
   policy: object({ preset: oneOf('', 'metadata', 'recommended', 'minimal', 'cis'), text }),
   egress: {
     type: 'array',
     items: {
-      ...object({ cidr: CIDR_SCHEMA, port: { type: 'integer', minimum: 1, maximum: 65535 } }),
+      ...object({ cidr: CIDR_SCHEMA, port: { ...positive, maximum: 65535 } }),
       required: ['cidr', 'port'],
     },
   },

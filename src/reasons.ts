@@ -461,6 +461,12 @@ export function reason(code: ReasonCode, parameters: Readonly<Record<string, str
   return { code, parameters: short };
 }
 
+/** Those of some reasons that are not among others already: what a write brings. */
+export function withoutKnown(found: readonly Reason[], known: readonly Reason[]): Reason[] {
+  const texts = new Set(known.map((given) => JSON.stringify(given)));
+  return found.filter((given) => !texts.has(JSON.stringify(given)));
+}
+
 const fill = (text: string, parameters: Readonly<Record<string, string>>): string =>
   text.replace(/\{(\w+)\}/g, (match, name: string) =>
     Object.hasOwn(parameters, name) ? (parameters[name] ?? '') : match,

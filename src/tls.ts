@@ -109,7 +109,8 @@ export async function loadTls(files: TlsFiles): Promise<TlsMaterial> {
   return readTls(cert, key, files);
 }
 
-async function readPem(file: string): Promise<string> {
+/** @throws {TlsError} */
+export async function readPem(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
@@ -117,7 +118,8 @@ async function readPem(file: string): Promise<string> {
   }
 }
 
-const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** What an error says, whatever was thrown. */
+export const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export interface TlsWatch {
   /** Looks at the files at once. Calls of `onChange` or `onProblem` are done when it resolves. */

@@ -6,18 +6,15 @@ import { LOG_DIRECTORY } from './names.ts';
 /** Parsers of PARSERS_PATH that keep all of an event. */
 export const WHOLE_PARSERS: ReadonlySet<string> = new Set(['json', 'docker']);
 
-const valuesIn = (section: Section, key: string): string[] =>
-  section.entries.filter(([name]) => name.toLowerCase() === key).map(([, value]) => value);
-
 /** The values of keys, whatever their capitals, in the order of the section. */
 export const valuesOf = (section: Section, ...keys: readonly string[]): string[] =>
   section.entries.filter(([name]) => keys.includes(name.toLowerCase())).map(([, value]) => value);
 
 /** The value of a key, whatever its capitals; the last one counts, except for the name. */
-export const lastOf = (section: Section, key: string): string | undefined => valuesIn(section, key).at(-1);
+export const lastOf = (section: Section, key: string): string | undefined => valuesOf(section, key).at(-1);
 
 /** The plugin of a section: the first `Name` counts, in any capitals. */
-export const pluginOf = (section: Section): string => (valuesIn(section, 'name')[0] ?? '').toLowerCase();
+export const pluginOf = (section: Section): string => (valuesOf(section, 'name')[0] ?? '').toLowerCase();
 
 export const isOn = (value: string | undefined): boolean => /^(on|true|yes|1)$/i.test(value ?? '');
 

@@ -1,7 +1,7 @@
 /** What a write of a Cluster takes out of `spec.auditLogging`: the switch itself, a preset that logs more, a sidecar that loses less. Pure. */
 import type { AuditLoggingSettings, ClusterView } from '../kkp.ts';
 import { logsLess, PRESETS, readPolicy } from '../policy/index.ts';
-import { type Reason, reason } from '../reasons.ts';
+import { type Reason, reason, withoutKnown } from '../reasons.ts';
 import { findStarvedLimit } from './desired.ts';
 import { renderFluentBit, toEntities } from './fluentbit.ts';
 import { findUnknownOptions } from './fluentbit-options.ts';
@@ -27,8 +27,8 @@ export function findLostSettings(
     if (isRemoved) return lost;
   }
   lost.push(...judgePreset(before, after, settings));
-  const old = new Set(judgeSidecar(before?.auditLogging, settings).map((loss) => JSON.stringify(loss)));
-  lost.push(...judgeSidecar(after.auditLogging, settings).filter((loss) => !old.has(JSON.stringify(loss))));
+  const [old, next] = [before, after].map((cluster) => judgeSidecar(cluster?.auditLogging, settings));
+  lost.push(...withoutKnown(next ?? [], old ?? []));
   return lost;
 }
 
@@ -114,15 +114,12 @@ function judgeSidecar(block: AuditLoggingSettings | undefined, settings: Setting
 function judgeAsKkp(given: Settings, text: string, own: readonly Reason[]): Reason[] {
   const written = renderFluentBit(given, toEntities).text;
   if (written === text) return [];
-  const known = new Set(own.map((loss) => JSON.stringify(loss)));
-  return findLosses(written, CONFIG)
-    .filter((loss) => !known.has(JSON.stringify(loss)))
-    .map(({ code, parameters }) =>
-      reason(code, {
-        ...parameters,
-        where: `${parameters.where}, with entities for characters, as KKP writes it`,
-      }),
-    );
+  return withoutKnown(findLosses(written, CONFIG), own).map(({ code, parameters }) =>
+    reason(code, {
+      ...parameters,
+      where: `${parameters.where}, with entities for characters, as KKP writes it`,
+    }),
+  );
 }
 
 /**

@@ -18,6 +18,13 @@ import { readSidecarArguments } from './sidecar-arguments.ts';
 const IDENTITY_SECRETS = ['apiserver-tls', 'apiserver-etcd-client-certificate'];
 /** One full log file of KKP's --audit-log-maxsize. */
 const MIN_LOG_VOLUME = '100Mi';
+/** A path, and the one that links lead it to. */
+interface Followed {
+  readonly path: string;
+  readonly real: string;
+}
+const follow = (path: string): Followed => ({ path, real: followLinks(path) });
+
 /** Where the loader of programs and its libraries are; a mount at, above or below one of them changes what runs. */
 const LOADER_PATHS = [
   '/etc/ld.so.preload',
@@ -26,7 +33,7 @@ const LOADER_PATHS = [
   '/lib64',
   '/usr/lib',
   '/usr/lib64',
-].map((path) => ({ path, real: followLinks(path) }));
+].map(follow);
 /** Load balancers need less to learn that an apiserver goes away; the sidecar is stopped at the start of that time. */
 const MAX_STOP_SECONDS = 300;
 /** Kubernetes' own for a pod that says nothing. */
@@ -135,13 +142,6 @@ export function findTampering(
   }
   return found;
 }
-
-/** A path, and the one that links lead it to. */
-interface Followed {
-  readonly path: string;
-  readonly real: string;
-}
-const follow = (path: string): Followed => ({ path, real: followLinks(path) });
 
 /** Files of a container that nothing may lie over. */
 interface Guarded {
@@ -324,15 +324,7 @@ function judgeLogVolume(
 }
 
 /** Sources whose volumes never are the same storage as another one's, or that nobody can write to. */
-const PRIVATE_SOURCES = new Set([
-  'emptyDir',
-  'ephemeral',
-  'configMap',
-  'secret',
-  'projected',
-  'downwardAPI',
-  'image',
-]);
+const PRIVATE_SOURCES: ReadonlySet<string> = new Set(['emptyDir', 'ephemeral', 'image', ...KEYED_SOURCES]);
 
 /** Whether two volumes come from the same storage: of the same source, one path at or below the other. */
 function sharesStorage(left: Volume, right: Volume): boolean {

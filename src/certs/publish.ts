@@ -124,11 +124,9 @@ export interface Published {
 /** What kube-apiserver trusts when it calls us. */
 export function publishedIn(configurations: readonly Configuration[]): Published {
   const entries = configurations.flatMap(entriesOf);
-  const namesOf = (some: readonly Configuration[]): string[] => [
-    ...new Set(some.flatMap(entriesOf).map(serverNameOf)),
-  ];
-  const current = namesOf(configurations.filter(({ name }) => name === HOOKS_NAME));
-  const all = namesOf(configurations);
+  const namesOf = (some: readonly WebhookEntry[]): string[] => [...new Set(some.map(serverNameOf))];
+  const current = namesOf(configurations.filter(({ name }) => name === HOOKS_NAME).flatMap(entriesOf));
+  const all = namesOf(entries);
   const serverNames = current.length > 0 ? current : all;
   const bundles = entries.map(({ clientConfig }) => splitCertificates(decode(clientConfig?.caBundle)));
   const bySome = [...new Set(bundles.flat())];
@@ -190,17 +188,12 @@ export function planEnforced(
     if (enforced === undefined || !caBundle) return [];
     const addressed = hooks[kind].map((hook) => {
       const twin = entries.find(({ name }) => hook.name === ENFORCED_PREFIX + name)?.clientConfig;
-      const { caBundle: _, ...address } = twin ?? {};
-      return { ...hook, clientConfig: twin === undefined ? (hook.clientConfig ?? {}) : address };
+      const own = isJsonObject(hook.clientConfig) ? hook.clientConfig : {};
+      const { caBundle: _, ...address } = twin ?? own;
+      return { ...hook, clientConfig: address };
     });
-    const stored = enforced.object.webhooks ?? [];
-    const isSame =
-      stored.length === addressed.length && addressed.every((hook, i) => isAsWanted(stored[i], hook));
-    if (isSame) return [];
-    const webhooks = addressed.map((hook) => ({
-      ...hook,
-      clientConfig: { ...(isJsonObject(hook.clientConfig) ? hook.clientConfig : {}), caBundle },
-    }));
+    if (isAsWanted(enforced.object.webhooks ?? [], addressed)) return [];
+    const webhooks = addressed.map((hook) => ({ ...hook, clientConfig: { ...hook.clientConfig, caBundle } }));
     return [
       {
         kind,

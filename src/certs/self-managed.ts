@@ -182,8 +182,8 @@ export class SelfManaged {
     signal: AbortSignal | undefined,
   ): Promise<Secret | undefined> {
     const { client, namespace, secretName } = this.#options;
-    const { [ROTATE_ANNOTATION]: _, ...others } = secret?.metadata?.annotations ?? {};
-    const annotations = fulfilsRequest ? others : secret?.metadata?.annotations;
+    const given = secret?.metadata?.annotations ?? {};
+    const { [ROTATE_ANNOTATION]: _, ...others } = given;
     const body = {
       ...secret,
       apiVersion: 'v1',
@@ -192,7 +192,7 @@ export class SelfManaged {
         ...secret?.metadata,
         name: secretName,
         namespace,
-        ...(annotations && { annotations }),
+        annotations: fulfilsRequest ? others : given,
         labels: { ...secret?.metadata?.labels, 'app.kubernetes.io/managed-by': 'kkp-audit-webhook' },
       },
       data,

@@ -91,14 +91,14 @@ export async function openClient(
 /**
  * Opens the state.
  * @param client of `openClient`; without one the folder counts, and without a folder the examples
- * @param asker the client as requests are to use it
+ * @param asker the client as requests are to use it, where that is another one
  */
 export async function openState(
   options: SourceOptions,
   client: KubeClient | undefined,
   config: Config,
   logger: Logger,
-  asker: Pick<KubeClient, 'request'> | undefined = client,
+  asker?: Pick<KubeClient, 'request'>,
 ): Promise<State> {
   if (client === undefined) return openFileState(options.state ?? EXAMPLE_STATE, { logger });
   const { openKubernetesState } = await import('../state/kubernetes.ts');

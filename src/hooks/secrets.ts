@@ -8,7 +8,7 @@ import { findUnknownOptions } from '../audit/fluentbit-options.ts';
 import { findLosses } from '../audit/losses.ts';
 import { FLUENTBIT_KEY, FLUENTBIT_SECRET, FLUENTBIT_TUNED_SECRET } from '../audit/names.ts';
 import { ownText, type Secret } from '../kubernetes.ts';
-import { type Reason, reason } from '../reasons.ts';
+import { type Reason, reason, withoutKnown } from '../reasons.ts';
 import {
   type Answer,
   admit,
@@ -59,10 +59,8 @@ function judge(old: Secret | undefined, next: Secret | undefined): Reason[] {
   const [before, after] = [readConfig(old), readConfig(next)];
   if (old !== undefined && before === after) return [];
   if (after === undefined || after.trim() === '') return [reason('FLUENTBIT_KEY_MISSING')];
-  const known = new Set(
-    before === undefined ? [] : findLosses(before, FLUENTBIT_KEY).map((loss) => JSON.stringify(loss)),
-  );
-  return findLosses(after, FLUENTBIT_KEY).filter((loss) => !known.has(JSON.stringify(loss)));
+  const known = before === undefined ? [] : findLosses(before, FLUENTBIT_KEY);
+  return withoutKnown(findLosses(after, FLUENTBIT_KEY), known);
 }
 
 function readConfig(secret: Secret | undefined): string | undefined {

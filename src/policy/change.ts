@@ -1,5 +1,4 @@
 /** The verdict on a write of a policy, for whoever stores it: pure, and fast enough for an admission webhook. */
-
 import { ComparisonTooLarge } from './choices.ts';
 import { type Difference, differenceOf, writtenLevel } from './compare.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';

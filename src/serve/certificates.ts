@@ -2,7 +2,6 @@
  * What `serve` serves: a certificate from files, of its own CA, or made on the spot for a first try; and what kube-apiserver is to trust. All parts are
  * swapped without a restart.
  */
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { splitCertificates } from '../certs/authority.ts';
@@ -11,7 +10,7 @@ import type { SelfManaged } from '../certs/self-managed.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { InputError } from '../input.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { loadTls, readTls, TlsError, type TlsMaterial, watchTls } from '../tls.ts';
+import { describe, loadTls, readPem, readTls, TlsError, type TlsMaterial, watchTls } from '../tls.ts';
 
 export const CERTIFICATE_SOURCES = ['self', 'files', 'temporary'] as const;
 
@@ -179,12 +178,7 @@ async function makeCertificate(host: string): Promise<TlsMaterial> {
 
 /** @throws {TlsError} where no certificate is in the file */
 async function readCertificates(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw new TlsError(
-      `${file}: it can't be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  });
-  const certs = splitCertificates(text);
+  const certs = splitCertificates(await readPem(file));
   if (certs.length === 0) throw new TlsError(`${file}: there is no certificate in PEM form in it`);
   return certs.join('');
 }
@@ -206,7 +200,7 @@ function watchClientCa(
       served = found;
       logger.info({ file }, 'client certificates are checked against a new CA');
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = describe(error);
       if (message !== problem)
         logger.error({ problem: message }, 'the new CA for clients is not used; the old one stays');
       problem = message;

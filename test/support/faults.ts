@@ -9,6 +9,7 @@ import { build } from '../../scripts/build.ts';
 import { type ControlPlane, startControlPlane } from './controlplane.ts';
 import { type Cut, startCut } from './cut.ts';
 import { IDENTITIES } from './identities.ts';
+import { imageEntrypoint } from './image-entrypoint.ts';
 import { type Installation, install, type LaunchOptions, type Replica } from './installation.ts';
 import { kubeconfigThrough } from './kubeconfig.ts';
 import { type Load, type LoadResult, startLoad } from './load.ts';
@@ -59,7 +60,7 @@ export async function startFaultWorld(): Promise<FaultWorld> {
   // Without the backstop, which would do the hooks' work in their place, and hide what they miss.
   const installation = await install(seed, {
     apply: ({ kind }) => kind?.endsWith('WebhookConfiguration') ?? false,
-    program: ['--heap-growing-percent=200', '--max-semi-space-size=8', join(dist, 'main.js')],
+    program: imageEntrypoint(dist),
     probeIntervalMs: PROBE_INTERVAL_MS,
   });
   const start = async (options: LaunchOptions = {}): Promise<Replica> => {
